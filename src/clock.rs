@@ -1,0 +1,240 @@
+//! Time, in one place. Everything else gets it from here, and clippy refuses the direct calls.
+//!
+//! Two clocks matter. [`BootInstant`] is the kernel's `CLOCK_BOOTTIME`: it never steps and goes on while the machine
+//! sleeps, so durations are measured with it. [`Timestamp`] is *ledger time*: the one clock that decides when a token
+//! or a revocation expires. [`LedgerClock`] carries ledger time between two readings of the ledger and never lets it
+//! go back, so a wall clock that is set back cannot revive a token that had expired.
+
+use std::{
+    fmt,
+    ops::{Add, Sub},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// A reading of `CLOCK_BOOTTIME`, in nanoseconds since the machine started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootInstant(u64);
+
+impl BootInstant {
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for BootInstant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A point in ledger time, in milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The time `ms` milliseconds after 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn from_millis(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down: a NumericDate (RFC 7519 §2).
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC, to the millisecond.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
+            time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        let text = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .ok()
+            .and_then(|time| time.format(FORMAT).ok());
+        match text {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Where time comes from: the kernel, or a test's own hands.
+#[derive(Debug, Clone, Default)]
+pub enum Clock {
+    /// The kernel's clocks.
+    #[default]
+    System,
+    /// A clock that moves only when it is told to.
+    Manual(Arc<ManualClock>),
+}
+
+/// The state of a [`Clock::Manual`].
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    boot_ns: AtomicU64,
+    wall_ms: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock that stands at the given wall time, in milliseconds since 1970.
+    #[must_use]
+    pub fn at(wall_ms: i64) -> Arc<Self> {
+        Arc::new(Self { boot_ns: AtomicU64::new(1_000_000_000), wall_ms: AtomicI64::new(wall_ms) })
+    }
+
+    /// Lets time pass: both clocks move.
+    pub fn advance(&self, by: Duration) {
+        self.boot_ns.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.step_wall(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    /// Somebody sets the wall clock: it steps by `ms`, forward or back, and no time passes.
+    pub fn step_wall(&self, ms: i64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock {
+    /// `CLOCK_BOOTTIME` now, read from the kernel in this call and never from a cached tick.
+    #[must_use]
+    pub fn boottime(&self) -> BootInstant {
+        match self {
+            Self::System => {
+                let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+                BootInstant(u64::try_from(nanos).unwrap_or(0))
+            }
+            Self::Manual(clock) => BootInstant(clock.boot_ns.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The machine's wall clock now. It may step either way: nothing but a ledger and a log line may ask for it.
+    #[must_use]
+    pub fn wall(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+                Timestamp(time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000))
+            }
+            Self::Manual(clock) => Timestamp(clock.wall_ms.load(Ordering::SeqCst)),
+        }
+    }
+}
+
+/// Ledger time on this node: the last reading of the ledger's clock, carried on by `CLOCK_BOOTTIME`, never back.
+#[derive(Debug, Clone)]
+pub struct LedgerClock {
+    clock: Clock,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Ledger time − boot time, in milliseconds.
+    offset_ms: AtomicI64,
+    /// Ledger time is at least this: what `now` had reached when the offset was last lowered.
+    floor_ms: AtomicI64,
+}
+
+impl LedgerClock {
+    /// A clock that has taken its first reading.
+    #[must_use]
+    pub fn new(clock: Clock, reading: Timestamp, at: BootInstant) -> Self {
+        let offset_ms = AtomicI64::new(reading.0 - boot_ms(at));
+        Self { clock, state: Arc::new(State { offset_ms, floor_ms: AtomicI64::new(reading.0) }) }
+    }
+
+    /// Ledger time now. Two calls never give a later and then an earlier time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let carried = boot_ms(self.clock.boottime()) + self.state.offset_ms.load(Ordering::Acquire);
+        Timestamp(carried.max(self.state.floor_ms.load(Ordering::Acquire)))
+    }
+
+    /// Takes a reading of the ledger's clock, made at `at` or later.
+    ///
+    /// A reading behind what this clock shows holds it still until the ledger has caught up; it never goes back.
+    /// Readings come from one task at a time.
+    pub fn adopt(&self, reading: Timestamp, at: BootInstant) {
+        // The floor is raised before the offset may sink, so no reader sees the lower offset without the floor.
+        self.state.floor_ms.fetch_max(self.now().0, Ordering::AcqRel);
+        self.state.offset_ms.store(reading.0 - boot_ms(at), Ordering::Release);
+    }
+
+    /// The source of this clock's boot time.
+    #[must_use]
+    pub const fn source(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+fn boot_ms(at: BootInstant) -> i64 {
+    i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ledger_time_is_carried_by_boot_time_and_never_goes_back() {
+        let manual = ManualClock::at(1_000_000);
+        let clock = Clock::Manual(Arc::clone(&manual));
+        let ledger = LedgerClock::new(clock.clone(), clock.wall(), clock.boottime());
+        assert_eq!(ledger.now().as_millis(), 1_000_000);
+
+        manual.advance(Duration::from_secs(5));
+        assert_eq!(ledger.now().as_millis(), 1_005_000);
+
+        manual.step_wall(-3_600_000);
+        assert_eq!(ledger.now().as_millis(), 1_005_000, "a wall clock set back changes nothing by itself");
+
+        ledger.adopt(Timestamp::from_millis(1_004_000), clock.boottime());
+        assert_eq!(ledger.now().as_millis(), 1_005_000, "a reading from behind holds the clock still");
+        manual.advance(Duration::from_millis(1500));
+        assert_eq!(ledger.now().as_millis(), 1_005_500, "and then the ledger's time goes on");
+
+        ledger.adopt(Timestamp::from_millis(1_100_000), clock.boottime());
+        assert_eq!(ledger.now().as_millis(), 1_100_000, "a reading from ahead is followed at once");
+    }
+
+    #[test]
+    fn a_timestamp_prints_as_rfc_3339() {
+        assert_eq!(Timestamp::from_millis(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+    }
+}

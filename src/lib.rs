@@ -1,0 +1,4 @@
+//! Kickout.
+pub mod clock;
+pub mod ids;
+pub mod secret;
