@@ -17,6 +17,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+/// The most that two nodes' readings of ledger time may differ. It is tolerated on `iat`, and added to the life of every
+/// entry of the filter.
+pub const SKEW: Duration = Duration::from_secs(2);
+
 /// A reading of `CLOCK_BOOTTIME`, in nanoseconds since the machine started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootInstant(u64);
@@ -55,7 +59,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down: a NumericDate (RFC 7519 §2).
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down: a `NumericDate` (RFC 7519 §2).
     #[must_use]
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)

@@ -1,0 +1,379 @@
+//! What each key takes: the one table of types and ranges, and the rules between keys.
+
+use std::net::{IpAddr, SocketAddr};
+
+use figment::{error::Kind, value::Value};
+use serde::de::DeserializeOwned;
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    problems::{shown, whole},
+    sections::{Algorithm, Config, LogFormat, SameSite},
+    values::{Origin, Span, is_host_name, parse_network},
+};
+
+/// What one key takes.
+#[derive(Debug)]
+pub(super) enum Rule {
+    /// A whole number, both ends included.
+    Whole(u64, u64),
+    /// A number, both ends included.
+    Fraction(f64, f64),
+    /// A duration, both ends included.
+    Time(Span, Span),
+    /// True or false.
+    Flag,
+    /// A claim of every token: 1 to 255 characters.
+    Claim,
+    /// The path of a directory.
+    Directory,
+    /// An IP address and a port.
+    Address,
+    /// A list of web origins.
+    Origins,
+    /// A list of addresses and networks.
+    Networks,
+    /// One of the names that an enum has for serde.
+    Choice(fn() -> &'static [&'static str]),
+    /// A bearer token, or nothing. Its value is never shown.
+    Token,
+    /// The database's URL, or nothing. Its value is never shown, since a URL may hold a password.
+    DatabaseUrl,
+    /// A cookie's domain, or nothing.
+    Domain,
+    /// Log directives.
+    Directives,
+}
+
+const fn secs(secs: u64) -> Span {
+    Span::from_secs(secs)
+}
+
+const fn days(days: u64) -> Span {
+    Span::from_days(days)
+}
+
+/// Every key and what it takes. A test holds it against the default configuration, in both directions.
+pub(super) static RULES: [(&str, Rule); 36] = [
+    ("data_dir", Rule::Directory),
+    ("http.listen", Rule::Address),
+    ("http.allowed_origins", Rule::Origins),
+    ("http.trusted_proxies", Rule::Networks),
+    ("http.body_limit", Rule::Whole(1024, 1 << 20)),
+    ("http.request_timeout", Rule::Time(secs(1), secs(300))),
+    ("http.header_timeout", Rule::Time(secs(1), secs(60))),
+    ("http.drain_timeout", Rule::Time(secs(0), secs(600))),
+    ("http.max_requests", Rule::Whole(1, 100_000)),
+    ("management.listen", Rule::Address),
+    ("management.token", Rule::Token),
+    ("database.url", Rule::DatabaseUrl),
+    ("accounts.signup", Rule::Flag),
+    ("tokens.issuer", Rule::Claim),
+    ("tokens.audience", Rule::Claim),
+    ("tokens.client_id", Rule::Claim),
+    ("tokens.access_ttl", Rule::Time(secs(10), days(1))),
+    ("tokens.algorithm", Rule::Choice(choices::<Algorithm>)),
+    ("tokens.leeway", Rule::Time(secs(0), secs(60))),
+    ("tokens.key_lead", Rule::Time(secs(0), days(7))),
+    ("sessions.idle", Rule::Time(secs(60), days(400))),
+    // A browser keeps no cookie longer than 400 days (RFC 6265bis).
+    ("sessions.absolute", Rule::Time(secs(60), days(400))),
+    ("sessions.max_per_user", Rule::Whole(1, 1000)),
+    ("cookies.same_site", Rule::Choice(choices::<SameSite>)),
+    ("cookies.domain", Rule::Domain),
+    // OWASP's least Argon2id: 19 MiB and 2 passes.
+    ("passwords.memory_kib", Rule::Whole(19_456, 1 << 20)),
+    ("passwords.iterations", Rule::Whole(2, 10)),
+    ("passwords.parallelism", Rule::Whole(1, 16)),
+    ("passwords.min_chars", Rule::Whole(8, 128)),
+    ("passwords.workers", Rule::Whole(0, 64)),
+    ("passwords.queue", Rule::Whole(1, 10_000)),
+    ("revocation.queue", Rule::Whole(1, 100_000)),
+    ("revocation.filter.capacity", Rule::Whole(1000, 50_000_000)),
+    ("revocation.filter.false_positives", Rule::Fraction(0.000_001, 0.1)),
+    ("log.format", Rule::Choice(choices::<LogFormat>)),
+    ("log.filter", Rule::Directives),
+];
+
+/// The shortest `management.token`, in characters: 16 random ones are out of reach of guessing over a network.
+const TOKEN_CHARS: usize = 16;
+
+/// The longest claim, in characters. Three in ASCII take 3 × 255 × 4/3 = 1020 of a cookie's 4096 bytes.
+const CLAIM_CHARS: usize = 255;
+
+/// The names that an enum has for serde, in order.
+fn choices<T: DeserializeOwned>() -> &'static [&'static str] {
+    match Value::from("").deserialize::<T>().map_err(|error| error.kind) {
+        Err(Kind::UnknownVariant(_, names)) => names,
+        _ => &[],
+    }
+}
+
+/// Whether the key is a secret, which may come from a file of its own: `<key>_file`.
+pub(super) fn is_secret(key: &str) -> bool {
+    Rule::of(key).is_some_and(Rule::hides_value)
+}
+
+impl Rule {
+    /// The rule of a key, or `None` if there is no such key.
+    pub(super) fn of(key: &str) -> Option<&'static Self> {
+        RULES.iter().find_map(|(name, rule)| (*name == key).then_some(rule))
+    }
+
+    const fn hides_value(&self) -> bool {
+        matches!(self, Self::Token | Self::DatabaseUrl)
+    }
+
+    /// What is wrong with the value; nothing if it is good.
+    pub(super) fn faults(&self, value: &Value) -> Vec<String> {
+        let list = match self {
+            Self::Origins | Self::Networks => value.as_array(),
+            _ => None,
+        };
+        let items = list.unwrap_or(std::slice::from_ref(value));
+        let fault = |item: &Value| {
+            let reason = self.reason(item, list.is_some())?;
+            Some(if self.hides_value() { format!("the value {reason}") } else { format!("{} {reason}", shown(item)) })
+        };
+        items.iter().filter_map(fault).collect()
+    }
+
+    /// Why the value, or one item of the list, is no good. `None`: it is good.
+    fn reason(&self, value: &Value, is_item: bool) -> Option<String> {
+        let text = value.as_str();
+        let unless = |is_good: bool, reason: &str| (!is_good).then(|| reason.to_owned());
+        match self {
+            Self::Whole(min, max) => match whole(value) {
+                Some(number) => unless((i128::from(*min)..=i128::from(*max)).contains(&number), "is out of range"),
+                None => Some("is not a whole number".to_owned()),
+            },
+            Self::Fraction(min, max) => match number(value) {
+                Some(number) => unless((*min..=*max).contains(&number), "is out of range"),
+                None => Some("is not a number".to_owned()),
+            },
+            Self::Flag => unless(value.to_bool().is_some(), "is neither true nor false"),
+            Self::Origins | Self::Networks if !is_item => Some("is not a list".to_owned()),
+            _ => match text {
+                None => Some("is not a text".to_owned()),
+                Some(text) => self.text_reason(text),
+            },
+        }
+    }
+
+    /// Why a text is no good for a key that takes one.
+    fn text_reason(&self, text: &str) -> Option<String> {
+        let unless = |is_good: bool, reason: &str| (!is_good).then(|| reason.to_owned());
+        match self {
+            Self::Time(min, max) => match text.parse::<Span>() {
+                Ok(span) => unless((*min..=*max).contains(&span), "is out of range"),
+                Err(_) => Some("is not a duration".to_owned()),
+            },
+            Self::Claim if text.is_empty() => Some("is empty".to_owned()),
+            Self::Claim if text.contains(char::is_control) => Some("has a control character".to_owned()),
+            Self::Claim => unless(text.chars().count() <= CLAIM_CHARS, "is too long"),
+            Self::Directory => unless(!text.is_empty() && !text.contains('\0'), "is not a path"),
+            Self::Address => unless(text.parse::<SocketAddr>().is_ok(), "is not an IP address with a port"),
+            Self::Origins => text.parse::<Origin>().err().map(|error| error.to_string()),
+            Self::Networks => unless(parse_network(text).is_some(), "is not an IP address or network"),
+            Self::Choice(names) => unless(names().contains(&text), "is not one of the choices"),
+            Self::Token if text.is_empty() => None,
+            Self::Token if text.chars().count() < TOKEN_CHARS => Some("is too short".to_owned()),
+            Self::Token => unless(
+                text.chars().all(|c| c.is_ascii_graphic()),
+                "has a character that an Authorization header does not carry",
+            ),
+            Self::DatabaseUrl => unless(
+                text.is_empty() || text.starts_with("sqlite:"),
+                "does not begin with sqlite: and this version supports SQLite only",
+            ),
+            Self::Domain => domain_reason(text),
+            Self::Directives => directives_reason(text),
+            Self::Whole(..) | Self::Fraction(..) | Self::Flag => None,
+        }
+    }
+
+    /// The range, if there is one, as it is written in messages and in the default file.
+    pub(super) fn range(&self) -> Option<String> {
+        match self {
+            Self::Whole(min, max) => Some(format!("{min} to {max}")),
+            Self::Fraction(min, max) => Some(format!("{min} to {max}")),
+            Self::Time(min, max) => Some(format!("{min} to {max}")),
+            Self::Choice(names) => Some(names().join(", ")),
+            _ => None,
+        }
+    }
+
+    /// What to write instead.
+    pub(super) fn remedy(&self) -> String {
+        let range = self.range().unwrap_or_default();
+        let remedy = match self {
+            Self::Whole(..) => return format!("Write a whole number from {range}"),
+            Self::Fraction(..) => return format!("Write a number from {range}"),
+            Self::Time(..) => {
+                return format!(
+                    "Write a duration from {range}: a whole number and one unit of ms, s, m, h or d, like \"15m\""
+                );
+            }
+            Self::Claim => return format!("Write 1 to {CLAIM_CHARS} characters"),
+            Self::Choice(_) => return format!("Choose from: {range}"),
+            Self::Token => {
+                return format!("Use {TOKEN_CHARS} or more letters, digits and signs without spaces, best random ones");
+            }
+            Self::Flag => "Write true or false",
+            Self::Directory => "Write the path of a directory, like \"/var/lib/kickout\"",
+            Self::Address => "Write an address and a port, like \"127.0.0.1:8080\" or \"[::1]:8080\"",
+            Self::Origins => "List origins as scheme://host or scheme://host:port, like \"https://app.example.com\"",
+            Self::Networks => "List addresses or networks, like \"10.0.0.7\" or \"10.0.0.0/8\"",
+            Self::DatabaseUrl => "Write a URL like sqlite:/srv/kickout.db, or nothing for kickout.db in data_dir",
+            Self::Domain => "Write a domain like \"example.com\", or leave it empty for this host alone",
+            Self::Directives => {
+                "Write a level (error, warn, info, debug, trace), or directives like \"warn,kickout=debug\""
+            }
+        };
+        remedy.to_owned()
+    }
+}
+
+/// The value as a number; whole ones count too.
+#[expect(clippy::cast_precision_loss, reason = "a number that large is out of every range here, exact or not")]
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Num(..) => value.to_f64().or_else(|| whole(value).map(|number| number as f64)),
+        _ => None,
+    }
+}
+
+fn domain_reason(text: &str) -> Option<String> {
+    let reason = if text.is_empty() {
+        return None;
+    } else if text.starts_with('.') {
+        "has a leading dot"
+    } else if text.parse::<IpAddr>().is_ok() {
+        "is an address, not a name"
+    } else if text.contains(':') {
+        "has more than a name: a port or a scheme is no part of a cookie's domain"
+    } else if !is_host_name(text) || text.rsplit('.').next().is_some_and(|last| last.parse::<u64>().is_ok()) {
+        "is not a domain name"
+    } else if !text.contains('.') {
+        "is a single label, and browsers refuse cookies for those"
+    } else {
+        return None;
+    };
+    Some(reason.to_owned())
+}
+
+/// Beyond what the parser refuses: a misspelt level is a good directive to it (everything of the target `wran`), and
+/// would silence the whole log.
+fn directives_reason(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    if text.trim().is_empty() {
+        return Some("is empty".to_owned());
+    }
+    if let Err(error) = EnvFilter::builder().parse(text) {
+        return Some(format!("is not understood: {error}"));
+    }
+    let words = text.split(',').map(|word| word.trim().to_ascii_lowercase());
+    for word in words.filter(|word| !LEVELS.contains(&word.as_str())) {
+        let near = LEVELS.iter().find(|level| strsim::damerau_levenshtein(&word, level) == 1);
+        if let Some(level) = near {
+            return Some(format!("has the target {word:?}, which looks like the level {level} misspelt"));
+        }
+    }
+    None
+}
+
+/// A rule between keys that is broken.
+#[derive(Debug)]
+pub(super) struct Conflict {
+    /// The keys it is about; the problem is told at the first of them that was set.
+    pub keys: &'static [&'static str],
+    pub wrong: String,
+    pub remedy: String,
+}
+
+/// Checks the rules between keys.
+pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    let sessions = &config.sessions;
+    if sessions.absolute < sessions.idle {
+        conflicts.push(Conflict {
+            keys: &["sessions.absolute", "sessions.idle"],
+            wrong: format!(
+                "sessions.absolute ({}) is shorter than sessions.idle ({})",
+                sessions.absolute, sessions.idle
+            ),
+            remedy: "Raise sessions.absolute or lower sessions.idle".to_owned(),
+        });
+    }
+    let (http, management) = (config.http.listen, config.management.listen);
+    if collide(http, management) {
+        conflicts.push(Conflict {
+            keys: &["management.listen", "http.listen"],
+            wrong: format!("http.listen ({http}) and management.listen ({management}) need the same port"),
+            remedy: "Give them two different ports".to_owned(),
+        });
+    }
+    if !management.ip().is_loopback() && config.management.token.is_empty() {
+        conflicts.push(Conflict {
+            keys: &["management.listen", "management.token"],
+            wrong: format!("{management} can be reached from other machines, and management.token is not set"),
+            remedy: format!("Set management.token ({TOKEN_CHARS} or more characters), or listen on 127.0.0.1"),
+        });
+    }
+    conflicts
+}
+
+/// Whether the system cannot listen on both addresses.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    // `::` takes IPv4 connections too.
+    let covers = |a: IpAddr, b: IpAddr| a.is_unspecified() && (a.is_ipv6() || b.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+/// What is allowed and has a price, each a sentence or two with what to do.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let domain = &config.cookies.domain;
+    if !domain.is_empty() {
+        warnings.push(format!(
+            "cookies.domain is {domain:?}: every host under it receives the cookies and can set its own in their \
+             place, and the access cookie loses its __Host- prefix, which prevents that. Leave it empty unless hosts \
+             that you all trust must share the login."
+        ));
+    }
+    if !config.http.listen.ip().is_loopback() {
+        warnings.push(format!(
+            "http.listen is {}: other machines reach it over plain HTTP, and browsers send the cookies over HTTPS \
+             only. Put a proxy that terminates TLS in front.",
+            config.http.listen
+        ));
+    }
+    if !config.management.listen.ip().is_loopback() {
+        warnings.push(format!(
+            "management.listen is {}: metrics and management.token cross the network unencrypted. Keep it within a \
+             private network.",
+            config.management.listen
+        ));
+    }
+    for network in config.http.trusted_proxies.iter().filter(|network| network.prefix_len() == 0) {
+        warnings.push(format!(
+            "http.trusted_proxies has {network}: any client can then make up its address, host and origin. List the \
+             addresses of your proxies only."
+        ));
+    }
+    if config.passwords.min_chars < 15 {
+        warnings.push(format!(
+            "passwords.min_chars is {}: NIST SP 800-63B-4 asks for 15 or more where a password is the only factor. \
+             Raise it to 15.",
+            config.passwords.min_chars
+        ));
+    }
+    if config.sessions.idle <= config.tokens.access_ttl {
+        warnings.push(format!(
+            "sessions.idle ({}) is not longer than tokens.access_ttl ({}): a session can end before its first \
+             refresh. Raise sessions.idle or lower tokens.access_ttl.",
+            config.sessions.idle, config.tokens.access_ttl
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,288 @@
+//! The sections of the configuration: plain values, each section with its defaults.
+
+use std::{net::Ipv4Addr, net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::values::{Origin, Secret, Span, networks};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The directory of the database file and the keys.
+    pub data_dir: PathBuf,
+    /// The public listener.
+    pub http: Http,
+    /// The listener for health checks and metrics.
+    pub management: Management,
+    /// The database.
+    pub database: Database,
+    /// Who may have an account.
+    pub accounts: Accounts,
+    /// Access tokens and the keys that sign them.
+    pub tokens: Tokens,
+    /// Logins and how long they last.
+    pub sessions: Sessions,
+    /// The cookies that carry the tokens.
+    pub cookies: Cookies,
+    /// Password rules, and the cost of hashing one.
+    pub passwords: Passwords,
+    /// How revocations are taken in and looked up.
+    pub revocation: Revocation,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./data"),
+            http: Http::default(),
+            management: Management::default(),
+            database: Database::default(),
+            accounts: Accounts::default(),
+            tokens: Tokens::default(),
+            sessions: Sessions::default(),
+            cookies: Cookies::default(),
+            passwords: Passwords::default(),
+            revocation: Revocation::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// `[http]`: the public listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// The address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Origins of other sites whose pages may call the API with the user's cookies.
+    pub allowed_origins: Vec<Origin>,
+    /// Proxies whose `X-Forwarded-*` headers are believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The longest request body, in bytes: 1 KiB to 1 MiB.
+    pub body_limit: usize,
+    /// How long one request may take in all: 1s to 5m.
+    pub request_timeout: Span,
+    /// How long a client may take to send a request's headers: 1s to 1m.
+    pub header_timeout: Span,
+    /// How long a stopping server waits for the requests in progress: 0s to 10m.
+    pub drain_timeout: Span,
+    /// Requests in progress at once; more are refused with 503: 1 to 100 000.
+    pub max_requests: usize,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            allowed_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            body_limit: 16_384,
+            request_timeout: Span::from_secs(30),
+            header_timeout: Span::from_secs(10),
+            drain_timeout: Span::from_secs(10),
+            max_requests: 1024,
+        }
+    }
+}
+
+/// `[management]`: the listener for health checks and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Management {
+    /// The address to listen on, another than `http.listen`; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The bearer token that callers must show, of 16 characters or more. It may be empty (none is asked for) only
+    /// while `listen` is a loopback address.
+    pub token: Secret,
+}
+
+impl Default for Management {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9100)), token: Secret::default() }
+    }
+}
+
+/// `[database]`: where accounts, sessions and revocations are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// A URL that begins with `sqlite:`, or empty for the file `kickout.db` in `data_dir`.
+    pub url: Secret,
+}
+
+/// `[accounts]`: who may have an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounts {
+    /// Whether anybody may create an account.
+    pub signup: bool,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { signup: true }
+    }
+}
+
+/// `[tokens]`: access tokens and the keys that sign them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// The `iss` claim: 1 to 255 characters.
+    pub issuer: String,
+    /// The `aud` claim: 1 to 255 characters.
+    pub audience: String,
+    /// The `client_id` claim (RFC 9068 §2.2): 1 to 255 characters.
+    pub client_id: String,
+    /// How long an access token lives: 10s to 24h.
+    pub access_ttl: Span,
+    /// The algorithm of new signing keys.
+    pub algorithm: Algorithm,
+    /// How far a verifier's clock may differ from the issuer's: 0s to 60s.
+    pub leeway: Span,
+    /// How long a new key is published before it signs: 0s to 7d.
+    pub key_lead: Span,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            issuer: "kickout".to_owned(),
+            audience: "kickout".to_owned(),
+            client_id: "kickout".to_owned(),
+            access_ttl: Span::from_mins(15),
+            algorithm: Algorithm::default(),
+            leeway: Span::from_secs(0),
+            key_lead: Span::from_mins(10),
+        }
+    }
+}
+
+/// A signature algorithm, by its JOSE name (RFC 7518 §3.1, RFC 8037 §3.1).
+///
+/// A variant added here is accepted in the configuration and named in its error messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// Ed25519.
+    #[default]
+    EdDSA,
+}
+
+/// `[sessions]`: logins and how long they last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// A session ends when it was not refreshed for this long: 1m to 400d.
+    pub idle: Span,
+    /// A session ends this long after its login, used or not: `idle` to 400d.
+    pub absolute: Span,
+    /// The most sessions that one user has at once: 1 to 1000.
+    pub max_per_user: usize,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { idle: Span::from_days(14), absolute: Span::from_days(90), max_per_user: 50 }
+    }
+}
+
+/// `[cookies]`: the cookies that carry the tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cookies {
+    /// Whether the cookies travel with navigation from other sites.
+    pub same_site: SameSite,
+    /// The domain whose hosts all receive the cookies; empty for this host alone.
+    pub domain: String,
+}
+
+/// The `SameSite` attribute of the cookies. `None` is not offered: it would leave CSRF protection to one line of
+/// defence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SameSite {
+    /// Sent when the user follows a link here, not with other requests from other sites.
+    #[default]
+    Lax,
+    /// Never sent with a request that another site started.
+    Strict,
+}
+
+/// `[passwords]`: password rules, and the cost of hashing one with Argon2id (RFC 9106).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passwords {
+    /// Memory of one hash, in KiB: 19 456 to 1 048 576.
+    pub memory_kib: u32,
+    /// Passes over that memory: 2 to 10.
+    pub iterations: u32,
+    /// Lanes of one hash: 1 to 16.
+    pub parallelism: u32,
+    /// The shortest new password, in characters: 8 to 128.
+    pub min_chars: usize,
+    /// Hashes computed at once: 1 to 64, or 0 for the number of processor cores.
+    pub workers: usize,
+    /// Hashes that wait for a worker; more are refused with 503: 1 to 10 000.
+    pub queue: usize,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self { memory_kib: 19_456, iterations: 2, parallelism: 1, min_chars: 15, workers: 0, queue: 64 }
+    }
+}
+
+/// `[revocation]`: how revocations are taken in and looked up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Revocations that wait for their commit; more are refused with 503: 1 to 100 000.
+    pub queue: usize,
+    /// The filter that most checks are answered from.
+    pub filter: Filter,
+}
+
+impl Default for Revocation {
+    fn default() -> Self {
+        Self { queue: 4096, filter: Filter::default() }
+    }
+}
+
+/// `[revocation.filter]`: the filter that most checks are answered from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Filter {
+    /// Live revocations that the filter is built for: 1000 to 50 000 000. More still work, with more false positives.
+    pub capacity: usize,
+    /// The share of checks that find a hit where none is and ask the exact set, at the design load:
+    /// 0.000001 to 0.1.
+    pub false_positives: f64,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { capacity: 100_000, false_positives: 0.001 }
+    }
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// Directives of [`tracing_subscriber::EnvFilter`], such as `info` or `warn,kickout=debug`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), filter: "info".to_owned() }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}

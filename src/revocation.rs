@@ -1,0 +1,149 @@
+//! The heart: taking a token back, and knowing at every request whether one was taken back.
+//!
+//! ```text
+//!            revoke                                         check (hot path)
+//!   Revoker ──▶ ledger   SQL: truth, numbered        Checker ──▶ filter   memory: "surely not" → Active
+//!                 │ feed: linked batches                          │ "maybe"
+//!                 └──────────▶ Replica ──▶ filter                 ▼
+//!                                                     known answers, then the ledger: exact
+//! ```
+//!
+//! The invariants, and where each is kept:
+//!
+//! 1. **Order.** `seq` order is commit order; every transaction leaves a random tag that the next one names.
+//!    ([`ledger`])
+//! 2. **Containment.** Every live row with `seq` ≤ `applied` is in the filter; a floor over everything is in an exact
+//!    number beside it. So "surely not" is never wrong about what this node has applied. ([`sync`], [`filter`])
+//! 3. **Publication order.** Filter bits, then `touched`, then `applied`; an answer only after that. ([`sync`])
+//! 4. **A check reads forward.** It runs after its request was received, loads the filter's pointer itself, and takes
+//!    `applied` before the exact look whose result it remembers. ([`Checker`], [`known`])
+//! 5. **Dead stays dead.** A confirmed revocation is remembered for good; an "alive" counts only while nothing that
+//!    could concern the id was applied since. ([`known`])
+//! 6. **Expiry.** An entry lives for the longest token life in force, plus leeway and skew, by one clock that never
+//!    goes back. ([`ledger::Lifetimes`], [`crate::clock::LedgerClock`])
+//! 7. **No silent holes.** A gap, a broken link, an unknown kind of row are values that stop the node until it has
+//!    reloaded. While it does not know, the verdict is [`Verdict::Unknown`], never "active". ([`feed`], [`sync`])
+//! 8. **Answer last.** A receipt is given after the commit is durable and applied here. One process owns the data
+//!    folder, so here is everywhere. ([`Revoker`])
+
+pub mod feed;
+pub mod filter;
+pub mod known;
+pub mod ledger;
+pub mod sync;
+
+mod checker;
+mod revoker;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Generation, LedgerId, SessionId, Subject, TokenId};
+
+pub use self::{
+    checker::{Checked, Checker},
+    ledger::{Act, Outcome},
+    revoker::{Receipt, Recorder, RevokeError, Revoked, Revoker},
+};
+
+/// What a revocation names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "id", rename_all = "lowercase")]
+pub enum Target {
+    /// One access token (`jti`).
+    Token(TokenId),
+    /// One session with all its tokens (`sid`).
+    Session(SessionId),
+    /// All sessions of a subject below a floor (`sub`).
+    Subject(Subject),
+    /// Every token below a floor.
+    Everything,
+}
+
+impl Target {
+    /// The kind's name, as receipts and metrics spell it.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Session(_) => "session",
+            Self::Subject(_) => "subject",
+            Self::Everything => "everything",
+        }
+    }
+
+    /// The key under which the filter holds this target; `None` for everything, which is a number of its own.
+    ///
+    /// Ids are random, but two kinds could be given the same one by hand, so each kind has its own salt.
+    #[must_use]
+    pub const fn key(self) -> Option<u128> {
+        match self {
+            Self::Token(id) => Some(id.as_u128()),
+            Self::Session(id) => Some(id.as_u128() ^ 0x5e55_1017_5e55_1017_5e55_1017_5e55_1017),
+            Self::Subject(id) => Some(id.as_u128() ^ 0x0af0_5b1e_c7ed_0af0_5b1e_c7ed_0af0_5b1e),
+            Self::Everything => None,
+        }
+    }
+}
+
+/// What a check asks about: the claims of a verified token that a revocation can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presented {
+    /// `jti`.
+    pub token: TokenId,
+    /// `sid`.
+    pub session: SessionId,
+    /// `sub`.
+    pub subject: Subject,
+    /// `gen`.
+    pub generation: Generation,
+    /// `epoch`.
+    pub epoch: LedgerId,
+}
+
+/// The answer of a check. Never a bool: "I do not know" is not "no".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not revoked, as of everything that was applied when the check began.
+    Active,
+    /// Revoked, and why.
+    Revoked(Cause),
+    /// This node cannot tell now, and why.
+    Unknown(Ignorance),
+}
+
+/// Why a token is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The token itself was revoked.
+    Token,
+    /// Its session has ended.
+    Session,
+    /// Its generation is below the subject's floor: logout everywhere, ban, password change.
+    Subject,
+    /// Its generation is below the global floor.
+    Everything,
+    /// It was issued in another life of the ledger.
+    Epoch,
+}
+
+/// Why a node cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ignorance {
+    /// It has not loaded the ledger yet, or is loading it again.
+    Loading,
+    /// The exact look failed.
+    Store,
+}
+
+/// Which tier gave the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// No look was needed: the token names another ledger, or the node is not ready.
+    None,
+    /// The filter, or the exact number beside it.
+    Filter,
+    /// An answer that was looked up before.
+    Known,
+    /// The ledger.
+    Ledger,
+}

@@ -1,0 +1,146 @@
+//! The check: is this verified token still good?
+//!
+//! The common case is [`Checker::glance`]: a few atomic loads and the filter's probes, no lock, no await. Only a
+//! "maybe" goes on to the answers known already and then to the ledger.
+
+use std::sync::Arc;
+
+use crate::ids::Seq;
+
+use super::{
+    Cause, Ignorance, Presented, Target, Tier, Verdict,
+    filter::IDS_PER_CHECK,
+    known::Exact,
+    ledger::Ledger,
+    sync::{NodeState, Replica},
+};
+
+/// A verdict and how it came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Which tier gave it.
+    pub tier: Tier,
+    /// What was applied when the check began: the verdict is true of at least that.
+    pub seq: Seq,
+    /// Ids for which the filter said "maybe" and the ledger "no", looked up or known.
+    pub false_positives: u8,
+}
+
+/// Answers checks on one node.
+#[derive(Debug, Clone)]
+pub struct Checker {
+    replica: Arc<Replica>,
+    ledger: Ledger,
+}
+
+/// What the sight of memory alone has told.
+enum Glance {
+    Decided(Checked),
+    /// Bit `i` stands for the id at `i` that needs an exact answer.
+    Maybe {
+        ids: u8,
+        seq: Seq,
+    },
+}
+
+impl Checker {
+    /// A checker over this node's replica, with the ledger for the second look.
+    #[must_use]
+    pub fn new(replica: Arc<Replica>, ledger: Ledger) -> Self {
+        Self { replica, ledger }
+    }
+
+    /// Whether a token, whose signature and claims were verified, has been taken back.
+    pub async fn check(&self, presented: &Presented) -> Checked {
+        match self.glance(presented) {
+            Glance::Decided(checked) => checked,
+            Glance::Maybe { ids, seq } => self.look(presented, ids, seq).await,
+        }
+    }
+
+    fn glance(&self, presented: &Presented) -> Glance {
+        let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, false_positives: 0 });
+        // The state first: a node that stops answering must not be overtaken by a look at a filter of before.
+        if self.replica.state() != NodeState::Live {
+            return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0));
+        }
+        let seq = self.replica.applied();
+        if presented.epoch != self.replica.ledger() {
+            return decided(Verdict::Revoked(Cause::Epoch), Tier::None, seq);
+        }
+        if presented.generation < self.replica.floor() {
+            return decided(Verdict::Revoked(Cause::Everything), Tier::Filter, seq);
+        }
+        match self.replica.filter.probe(&keys(presented)) {
+            0 => decided(Verdict::Active, Tier::Filter, seq),
+            ids => Glance::Maybe { ids, seq },
+        }
+    }
+
+    /// The exact look for the ids that the filter was not sure of.
+    async fn look(&self, presented: &Presented, ids: u8, seq: Seq) -> Checked {
+        let keys = keys(presented);
+        let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, false_positives: 0 };
+        for (i, target) in targets(presented).into_iter().enumerate().filter(|(i, _)| ids & (1 << i) != 0) {
+            let key = keys[i];
+            let mut known = self.replica.known.of(key);
+            // A "dead" is always good. Anything else counts only if nothing that may concern this id came later.
+            if let Some((exact, as_of)) = known
+                && !denies(exact, presented)
+                && self.replica.touched.last(key) > as_of
+            {
+                known = None;
+            }
+            let exact = if let Some((exact, _)) = known {
+                exact
+            } else {
+                checked.tier = Tier::Ledger;
+                let as_of = self.replica.applied();
+                match self.ledger.exact(target).await {
+                    Ok(exact) => {
+                        self.replica.known.remember(key, exact, as_of);
+                        exact
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the exact look failed");
+                        checked.verdict = Verdict::Unknown(Ignorance::Store);
+                        return checked;
+                    }
+                }
+            };
+            if denies(exact, presented) {
+                checked.verdict = Verdict::Revoked(cause(target));
+                return checked;
+            }
+            checked.false_positives += u8::from(exact == Exact::Absent);
+        }
+        checked
+    }
+}
+
+fn targets(presented: &Presented) -> [Target; IDS_PER_CHECK] {
+    [Target::Token(presented.token), Target::Session(presented.session), Target::Subject(presented.subject)]
+}
+
+fn keys(presented: &Presented) -> [u128; IDS_PER_CHECK] {
+    targets(presented).map(|target| target.key().unwrap_or_default())
+}
+
+fn denies(exact: Exact, presented: &Presented) -> bool {
+    match exact {
+        Exact::Absent => false,
+        Exact::Revoked => true,
+        Exact::Floors(floors) => floors.deny(presented.generation, presented.session),
+    }
+}
+
+const fn cause(target: Target) -> Cause {
+    match target {
+        Target::Token(_) => Cause::Token,
+        Target::Session(_) => Cause::Session,
+        Target::Subject(_) => Cause::Subject,
+        Target::Everything => Cause::Everything,
+    }
+}

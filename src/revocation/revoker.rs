@@ -1,0 +1,227 @@
+//! The revoker: takes acts, records them together, applies them, and answers with a receipt.
+//!
+//! One task, the [`Recorder`], owns recording. While one transaction is being committed the acts that arrive wait in a
+//! queue; then all of them share the next one (group commit). The task is never cancelled by a client that goes away,
+//! so a commit always gets its answer and is always applied.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    clock::{BootInstant, Clock},
+    database::DatabaseError,
+    ids::Seq,
+};
+
+use super::{
+    Target,
+    feed::Link,
+    ledger::{Act, Done, Kept, Ledger, Outcome},
+    sync::{LoadError, NodeState, Replica},
+};
+
+/// Acts that share one transaction at most: what a commit of a few milliseconds lets in at thousands per second,
+/// and few enough that its rows fit into one page of a load.
+const BATCH: usize = 256;
+
+/// Between two tries to read the ledger again after something did not fit.
+const RELOAD_PAUSE: Duration = Duration::from_millis(200);
+
+/// Tries to read the ledger again before the acts that wait are told that it cannot be done now.
+const RELOADS: usize = 10;
+
+/// What a revocation answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Receipt {
+    /// The number in the ledger that must be applied for this to be in force.
+    pub seq: Seq,
+    /// What was revoked.
+    pub revoked: Target,
+    /// There was nothing left to do.
+    pub already: bool,
+    /// On how many nodes it is in force.
+    pub applied: Applied,
+    /// Every check that begins after this receipt denies.
+    pub complete: bool,
+    /// From the call to this receipt, in milliseconds.
+    pub elapsed_ms: f64,
+}
+
+/// Nodes that have applied a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// That have applied it.
+    pub nodes: u32,
+    /// That there are.
+    pub of: u32,
+}
+
+/// A receipt and what the caller needs beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Revoked {
+    /// The receipt.
+    pub receipt: Receipt,
+    /// What the session that lives on goes on with, if one does.
+    pub kept: Option<Kept>,
+}
+
+/// Why an act did not happen.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such user or session.
+    #[error("there is no such user or session")]
+    Absent,
+    /// The user's row has changed since it was read: the caller should look again.
+    #[error("the account was changed at the same time")]
+    Changed,
+    /// Too many acts wait already. Nothing was done.
+    #[error("too many revocations are waiting")]
+    Full,
+    /// The ledger could not record it. Nothing was done.
+    #[error("the ledger could not record it: {0}")]
+    Ledger(Arc<DatabaseError>),
+    /// It is recorded and durable, but this node could not apply it yet; it will, before it answers checks again.
+    #[error("recorded, but not in force yet: {0}")]
+    Unapplied(Arc<LoadError>),
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+struct Job {
+    act: Act,
+    since: BootInstant,
+    answer: oneshot::Sender<Result<Revoked, RevokeError>>,
+}
+
+/// Hands acts to the [`Recorder`]. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Revoker {
+    jobs: mpsc::Sender<Job>,
+    clock: Clock,
+}
+
+impl Revoker {
+    /// A revoker and the recorder that must run for it. At most `queue` acts wait.
+    #[must_use]
+    pub fn new(ledger: Ledger, replica: Arc<Replica>, queue: usize) -> (Self, Recorder) {
+        let (jobs, waiting) = mpsc::channel(queue);
+        let clock = ledger.clock().source().clone();
+        (Self { jobs, clock: clock.clone() }, Recorder { waiting, ledger, replica, clock })
+    }
+
+    /// Records an act and waits until it is in force. The act goes on if the caller does not.
+    ///
+    /// # Errors
+    /// [`RevokeError`].
+    pub async fn revoke(&self, act: Act) -> Result<Revoked, RevokeError> {
+        let (answer, outcome) = oneshot::channel();
+        let job = Job { act, since: self.clock.boottime(), answer };
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => RevokeError::Full,
+            mpsc::error::TrySendError::Closed(_) => RevokeError::Stopping,
+        })?;
+        outcome.await.unwrap_or(Err(RevokeError::Stopping))
+    }
+
+    /// Acts that wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
+    }
+}
+
+/// The one task that records.
+#[derive(Debug)]
+pub struct Recorder {
+    waiting: mpsc::Receiver<Job>,
+    ledger: Ledger,
+    replica: Arc<Replica>,
+    clock: Clock,
+}
+
+impl Recorder {
+    /// Records until every [`Revoker`] is gone, or until `stop`: then it finishes what waits and ends.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let mut stopping = false;
+        let mut jobs = Vec::with_capacity(BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    self.waiting.close();
+                }
+                taken = self.waiting.recv_many(&mut jobs, BATCH) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.record(std::mem::take(&mut jobs)).await;
+                }
+            }
+        }
+    }
+
+    async fn record(&self, jobs: Vec<Job>) {
+        let acts: Vec<Act> = jobs.iter().map(|job| job.act.clone()).collect();
+        let recorded = match self.ledger.record(&acts).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                tracing::error!(%error, acts = acts.len(), "the ledger could not record");
+                let error = Arc::new(error);
+                for job in jobs {
+                    let _ = job.answer.send(Err(RevokeError::Ledger(Arc::clone(&error))));
+                }
+                return;
+            }
+        };
+        let applied = match &recorded.batch {
+            Some(batch) if self.replica.apply(batch) == Link::Gap => self.reload().await,
+            _ if self.replica.state() != NodeState::Live => self.reload().await,
+            _ => Ok(()),
+        };
+        for (job, outcome) in jobs.into_iter().zip(recorded.outcomes) {
+            let answer = match (outcome, &applied) {
+                (Outcome::Absent, _) => Err(RevokeError::Absent),
+                (Outcome::Changed, _) => Err(RevokeError::Changed),
+                (Outcome::Done(_), Err(error)) => Err(RevokeError::Unapplied(Arc::clone(error))),
+                (Outcome::Done(done), Ok(())) => Ok(self.receipt(done, job.since)),
+            };
+            // The caller may have gone; the act stands.
+            let _ = job.answer.send(answer);
+        }
+    }
+
+    /// Somebody else has written into the ledger. The node stops answering checks until it has read it all.
+    async fn reload(&self) -> Result<(), Arc<LoadError>> {
+        self.replica.stop();
+        tracing::error!(applied = %self.replica.applied(), "the ledger's history does not continue ours: reading it again");
+        let mut tries = 0;
+        loop {
+            match self.replica.load(&self.ledger).await {
+                Ok(()) => return Ok(()),
+                Err(error) if tries == RELOADS => return Err(Arc::new(error)),
+                Err(error) => tracing::error!(%error, "the ledger could not be read"),
+            }
+            tries += 1;
+            tokio::time::sleep(RELOAD_PAUSE).await;
+        }
+    }
+
+    fn receipt(&self, done: Done, since: BootInstant) -> Revoked {
+        let elapsed = self.clock.boottime().since(since);
+        let receipt = Receipt {
+            seq: done.seq,
+            revoked: done.target,
+            already: done.already,
+            // One process owns the data folder: this node is all there are.
+            applied: Applied { nodes: 1, of: 1 },
+            complete: true,
+            elapsed_ms: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
+        };
+        Revoked { receipt, kept: done.kept }
+    }
+}

@@ -1,0 +1,557 @@
+//! The use cases: sign up, log in, authenticate, log out here or everywhere, change the password. No HTTP in here.
+//!
+//! A login is one conditional write: the session's row is inserted only if the user's row is still at the version that
+//! the password was read with, and the token's claims come from what that write returned. Times are taken before it.
+//! So a login that races a ban, a password change or a logout-all either comes before it and dies with it, or does not
+//! happen with the old password.
+
+pub mod devices;
+pub mod refresh;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::{LedgerClock, Timestamp},
+    csrf::CsrfTokens,
+    database::DatabaseError,
+    ids::{Seq, SessionId, Subject},
+    passwords::{Input, Password, Passwords, Policy, PoolError, Refusal, TooLong, Verification},
+    revocation::{
+        Act, Cause, Checked, Checker, Ignorance, Presented, Receipt, RevokeError, Revoked, Revoker, Verdict,
+        ledger::{Kept, Ledger},
+    },
+    telemetry::metrics::{LoginOutcome, Metrics, SignupOutcome},
+    tokens::{Claims, Grant, IssuedToken, Issuer, Verifier, Window, profile},
+    users::{Account, Created, User, Username, UsernameError, Users},
+};
+
+use self::{
+    devices::{Client, Devices, NewSession},
+    refresh::{RefreshToken, RefreshTokens},
+};
+
+/// How sessions are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// A session that is not used for so long ends.
+    pub idle: Duration,
+    /// A session ends after so long, used or not.
+    pub absolute: Duration,
+    /// Live sessions per user at most; a login beyond it ends the one used least recently.
+    pub max_per_user: usize,
+    /// Whether anyone may make an account.
+    pub signup: bool,
+}
+
+/// Why a use case did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Unknown user or wrong password: which of the two is not said.
+    #[error("the user name or the password is wrong")]
+    Wrong,
+    /// The password is right, but the account is banned.
+    #[error("this account is banned")]
+    Banned,
+    /// The current password, asked for again, is wrong.
+    #[error("the current password is wrong")]
+    WrongCurrent,
+    /// Accounts are not made here.
+    #[error("accounts are made by the operator here")]
+    SignupOff,
+    /// The name is in use.
+    #[error("this user name is taken")]
+    Taken,
+    /// The name cannot be a name.
+    #[error(transparent)]
+    Name(#[from] UsernameError),
+    /// The new password is refused.
+    #[error(transparent)]
+    Password(#[from] Refusal),
+    /// There is no such session of this user.
+    #[error("there is no such session")]
+    NoSession,
+    /// The account was changed at the same moment: try again.
+    #[error("the account was changed at the same moment")]
+    Conflict,
+    /// The password pool is full, or out of memory.
+    #[error(transparent)]
+    Busy(#[from] PoolError),
+    /// The revocation did not happen, or is not known to be in force.
+    #[error(transparent)]
+    Revoke(RevokeError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
+impl From<RevokeError> for Error {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::Absent => Self::NoSession,
+            RevokeError::Changed => Self::Conflict,
+            other => Self::Revoke(other),
+        }
+    }
+}
+
+/// Why a credential was not accepted. Absent is the caller's business; this is malformed, refused or not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The token has expired: refresh.
+    #[error("the token has expired")]
+    Expired,
+    /// It is not a token of ours.
+    #[error("the token is not valid")]
+    Invalid,
+    /// It was taken back: log in.
+    #[error("the session has ended")]
+    Ended(Cause),
+    /// This node cannot tell now: try again.
+    #[error("whether the session is alive cannot be told now")]
+    Unknown(Ignorance),
+}
+
+/// Somebody whose access token is good.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// What the token says.
+    pub claims: Claims,
+    /// Up to where this node had applied revocations when it was checked.
+    pub seq: Seq,
+}
+
+/// Whose session a credential is of, whether the session is alive or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The session.
+    pub session: SessionId,
+    /// The user.
+    pub subject: Subject,
+}
+
+/// A login as it comes in.
+#[derive(Debug)]
+pub struct Login {
+    /// As the user wrote it.
+    pub username: String,
+    /// The password.
+    pub password: Input,
+    /// From where and with what.
+    pub client: Client,
+    /// The session of the same browser, which this login ends.
+    pub replaces: Option<SessionId>,
+}
+
+/// A login that succeeded.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// Who.
+    pub user: User,
+    /// The new session.
+    pub session: SessionId,
+    /// The access token.
+    pub access: IssuedToken,
+    /// The refresh token.
+    pub refresh: RefreshToken,
+    /// How long the refresh token is good if it is not used.
+    pub refresh_life: Duration,
+    /// A CSRF token for clients that do not say where their requests come from.
+    pub csrf: String,
+    /// The session of the same browser that this login has ended.
+    pub ended: Option<Receipt>,
+}
+
+/// The answer of an act that may leave the caller's own session alive.
+#[derive(Debug)]
+pub struct Ended {
+    /// The receipt.
+    pub receipt: Receipt,
+    /// A new access token for the session that lives on.
+    pub access: Option<IssuedToken>,
+}
+
+/// The parts that the use cases work with.
+#[derive(Debug)]
+pub struct Parts {
+    /// How sessions are made.
+    pub settings: Settings,
+    /// Users.
+    pub users: Users,
+    /// Sessions' rows.
+    pub devices: Devices,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Takes back.
+    pub revoker: Revoker,
+    /// Knows what was taken back.
+    pub checker: Checker,
+    /// Signs tokens.
+    pub issuer: Issuer,
+    /// Verifies them.
+    pub verifier: Verifier,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// Judges new ones.
+    pub policy: Policy,
+    /// Makes refresh tokens.
+    pub refresh: RefreshTokens,
+    /// Makes CSRF tokens.
+    pub csrf: CsrfTokens,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// The use cases. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Sessions(Arc<Parts>);
+
+/// Tries of a login whose account changes under it: more than two at once is not a coincidence.
+const LOGIN_TRIES: usize = 2;
+
+impl Sessions {
+    /// Use cases over these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Ledger time.
+    #[must_use]
+    pub fn clock(&self) -> &LedgerClock {
+        self.0.ledger.clock()
+    }
+
+    /// The pool of password hashing, for its figures.
+    #[must_use]
+    pub fn passwords(&self) -> &Passwords {
+        &self.0.passwords
+    }
+
+    /// Takes things back; for acts that no user asks for.
+    #[must_use]
+    pub fn revoker(&self) -> &Revoker {
+        &self.0.revoker
+    }
+
+    /// The table of users.
+    #[must_use]
+    pub fn users(&self) -> &Users {
+        &self.0.users
+    }
+
+    /// Makes an account, if users may do that themselves.
+    ///
+    /// # Errors
+    /// [`Error::SignupOff`], [`Error::Taken`], [`Error::Name`], [`Error::Password`], [`Error::Busy`],
+    /// [`Error::Database`].
+    pub async fn sign_up(&self, username: &str, password: Input) -> Result<User, Error> {
+        if !self.0.settings.signup {
+            return Err(Error::SignupOff);
+        }
+        let result = self.create_user(username, password, &[]).await;
+        self.0
+            .metrics
+            .signups_total
+            .at(match &result {
+                Ok(_) => SignupOutcome::Ok,
+                Err(Error::Taken) => SignupOutcome::Taken,
+                Err(_) => SignupOutcome::Refused,
+            })
+            .increment(1);
+        result
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// As [`sign_up`](Self::sign_up), but never [`Error::SignupOff`].
+    pub async fn create_user(&self, username: &str, password: Input, roles: &[String]) -> Result<User, Error> {
+        let name = Username::parse(username)?;
+        let password = self.accept_new(password, name.as_str())?;
+        let hash = self.0.passwords.hash(password).await?;
+        match self.0.users.create(&name, &hash, roles, self.clock().now()).await? {
+            Created::User(user) => Ok(user),
+            Created::Taken => Err(Error::Taken),
+        }
+    }
+
+    /// Logs a user in.
+    ///
+    /// # Errors
+    /// [`Error::Wrong`], [`Error::Banned`], [`Error::Conflict`], [`Error::Busy`], [`Error::Revoke`],
+    /// [`Error::Database`].
+    pub async fn log_in(&self, login: Login) -> Result<LoggedIn, Error> {
+        let result = self.try_log_in(login).await;
+        self.0
+            .metrics
+            .logins_total
+            .at(match &result {
+                Ok(_) => LoginOutcome::Ok,
+                Err(Error::Banned) => LoginOutcome::Banned,
+                Err(Error::Wrong) => LoginOutcome::Wrong,
+                Err(_) => LoginOutcome::Overloaded,
+            })
+            .increment(1);
+        result
+    }
+
+    async fn try_log_in(&self, login: Login) -> Result<LoggedIn, Error> {
+        let account = self.account_of(&login.username, login.password).await?;
+        let mut opened = self.open(&account, &login.client).await?;
+        for _ in 1..LOGIN_TRIES {
+            if opened.is_some() {
+                break;
+            }
+            // The row has changed since the password was read. If the password is still the same it was something
+            // else (a rehash of another login, a role): go on with the row as it is now.
+            let now = self.0.users.by_id(account.user.id).await?.ok_or(Error::Wrong)?;
+            if now.password != account.password {
+                return Err(Error::Wrong);
+            }
+            opened = self.open(&now, &login.client).await?;
+        }
+        let (session, access, refresh) = opened.ok_or(Error::Conflict)?;
+        self.make_room(account.user.id, session).await?;
+        let ended = match login.replaces {
+            Some(old) => match self.0.revoker.revoke(Act::Session { session: old, of: None }).await {
+                Ok(revoked) => Some(revoked.receipt),
+                Err(RevokeError::Absent) => None,
+                Err(error) => return Err(error.into()),
+            },
+            None => None,
+        };
+        Ok(LoggedIn {
+            user: account.user,
+            session,
+            access,
+            refresh,
+            refresh_life: self.refresh_life(),
+            csrf: self.0.csrf.issue(session),
+            ended,
+        })
+    }
+
+    /// The account that a name and a password are right for.
+    async fn account_of(&self, username: &str, password: Input) -> Result<Account, Error> {
+        // A name that cannot exist and a password that nobody can have cost what a wrong password costs.
+        let account = match Username::parse(username) {
+            Ok(name) => self.0.users.by_name(&name).await?,
+            Err(_) => None,
+        };
+        let (password, account) = match Password::from_input(password) {
+            Ok(password) => (password, account),
+            Err(TooLong) => (Password::from_input(String::new()).map_err(|TooLong| Error::Wrong)?, None),
+        };
+        let stored = account.as_ref().map(|account| account.password.clone());
+        let verification = self.0.passwords.verify(password, stored).await?;
+        let (Verification::Right { rehash }, Some(mut account)) = (verification, account) else {
+            return Err(Error::Wrong);
+        };
+        if account.user.banned_at.is_some() {
+            return Err(Error::Banned);
+        }
+        if let Some(hash) = rehash {
+            self.0.users.rehash(account.user.id, account.version, &hash).await?;
+            account.password = hash;
+        }
+        Ok(account)
+    }
+
+    /// The conditional write of a login; `None` if the user's row is not the one that was read.
+    async fn open(
+        &self,
+        account: &Account,
+        client: &Client,
+    ) -> Result<Option<(SessionId, IssuedToken, RefreshToken)>, Error> {
+        if account.user.banned_at.is_some() {
+            return Err(Error::Banned);
+        }
+        let now = self.clock().now();
+        let window = self.0.issuer.window(now);
+        let new = NewSession::draw(account.user.id, account.version, now, self.0.settings, client);
+        let Some(generation) = self.0.devices.open(&new).await? else { return Ok(None) };
+        let kept = Kept { generation, roles: account.user.roles.clone() };
+        let access = self.issue(window, Identity { session: new.id, subject: account.user.id }, kept);
+        Ok(Some((new.id, access, self.0.refresh.issue(new.id, 0, &new.secret))))
+    }
+
+    /// Ends the sessions of a user beyond the limit, those used least recently first, but never `spare`.
+    async fn make_room(&self, subject: Subject, spare: SessionId) -> Result<(), Error> {
+        let limit = self.0.settings.max_per_user;
+        for session in self.0.devices.beyond(subject, spare, limit, self.clock().now()).await? {
+            match self.0.revoker.revoke(Act::Session { session, of: Some(subject) }).await {
+                Ok(_) | Err(RevokeError::Absent) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an access token is good: ours, alive, and not taken back.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn authenticate(&self, token: &str) -> Result<Caller, AuthError> {
+        let claims = self.verify(token)?;
+        let checked = self.check(&claims).await;
+        match checked.verdict {
+            Verdict::Active => Ok(Caller { claims, seq: checked.seq }),
+            Verdict::Revoked(cause) => Err(AuthError::Ended(cause)),
+            Verdict::Unknown(ignorance) => Err(AuthError::Unknown(ignorance)),
+        }
+    }
+
+    fn verify(&self, token: &str) -> Result<Claims, AuthError> {
+        let now = self.clock().now();
+        let ceiling = self.0.ledger.lifetimes().ceiling(now);
+        self.0.verifier.verify(token, now, ceiling).map_err(|refusal| {
+            self.0.metrics.token_refused(refusal.as_label());
+            if refusal.is_expired() { AuthError::Expired } else { AuthError::Invalid }
+        })
+    }
+
+    async fn check(&self, claims: &Claims) -> Checked {
+        let presented = Presented {
+            token: claims.jti,
+            session: claims.sid,
+            subject: claims.sub,
+            generation: claims.generation,
+            epoch: claims.epoch,
+        };
+        self.0.checker.check(&presented).await
+    }
+
+    /// Whose session a credential is of, also if that session has ended: enough to end it (again).
+    ///
+    /// # Errors
+    /// [`AuthError::Expired`] or [`AuthError::Invalid`] if neither credential names a session; [`Error::Database`].
+    pub async fn identify(
+        &self,
+        access: Option<&str>,
+        refresh: Option<&str>,
+    ) -> Result<Result<Identity, AuthError>, Error> {
+        let by_access = access.map(|token| self.verify(token));
+        if let Some(Ok(claims)) = by_access {
+            return Ok(Ok(Identity { session: claims.sid, subject: claims.sub }));
+        }
+        if let Some(identity) = self.identify_refresh(refresh).await? {
+            return Ok(Ok(identity));
+        }
+        Ok(Err(by_access.and_then(Result::err).unwrap_or(AuthError::Invalid)))
+    }
+
+    async fn identify_refresh(&self, refresh: Option<&str>) -> Result<Option<Identity>, Error> {
+        let Some(claimed) = refresh.and_then(RefreshTokens::parse) else { return Ok(None) };
+        let Some((subject, secret)) = self.0.devices.secret_of(claimed.session).await? else { return Ok(None) };
+        let is_ours = self.0.refresh.verify(&claimed, &secret);
+        Ok(is_ours.then_some(Identity { session: claimed.session, subject }))
+    }
+
+    /// Ends one session.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] if it is not this user's; [`Error::Revoke`].
+    pub async fn end_session(&self, session: SessionId, of: Subject) -> Result<Receipt, Error> {
+        Ok(self.0.revoker.revoke(Act::Session { session, of: Some(of) }).await?.receipt)
+    }
+
+    /// Ends all sessions of the caller, or all others.
+    ///
+    /// # Errors
+    /// [`Error::Revoke`].
+    pub async fn log_out_everywhere(&self, caller: &Caller, keep_current: bool) -> Result<Ended, Error> {
+        let window = self.0.issuer.window(self.clock().now());
+        let keep = keep_current.then_some(caller.claims.sid);
+        let revoked = self.0.revoker.revoke(Act::Subject { subject: caller.claims.sub, keep }).await?;
+        Ok(self.ended(window, caller, revoked))
+    }
+
+    /// Changes the caller's password and ends all their other sessions.
+    ///
+    /// # Errors
+    /// [`Error::WrongCurrent`], [`Error::Password`], [`Error::Conflict`], [`Error::Busy`], [`Error::Revoke`],
+    /// [`Error::Database`].
+    pub async fn change_password(&self, caller: &Caller, current: Input, new: Input) -> Result<Ended, Error> {
+        let subject = caller.claims.sub;
+        let account = self.0.users.by_id(subject).await?.ok_or(Error::NoSession)?;
+        let current = Password::from_input(current).map_err(|TooLong| Error::WrongCurrent)?;
+        match self.0.passwords.verify(current, Some(account.password)).await? {
+            Verification::Right { .. } => {}
+            Verification::Wrong => return Err(Error::WrongCurrent),
+        }
+        let new = self.accept_new(new, &account.user.username)?;
+        let password = self.0.passwords.hash(new).await?.to_phc();
+        let window = self.0.issuer.window(self.clock().now());
+        let keep = Some(caller.claims.sid);
+        let act = Act::Password { subject, version: account.version, password, keep };
+        let revoked = self.0.revoker.revoke(act).await?;
+        Ok(self.ended(window, caller, revoked))
+    }
+
+    /// A CSRF token for a session.
+    #[must_use]
+    pub fn csrf_token(&self, session: SessionId) -> String {
+        self.0.csrf.issue(session)
+    }
+
+    /// Whether a CSRF token is of this session.
+    #[must_use]
+    pub fn is_csrf_token(&self, token: &str, session: SessionId) -> bool {
+        self.0.csrf.verify(token, session)
+    }
+
+    /// The caller's account.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] if it is gone; [`Error::Database`].
+    pub async fn user(&self, subject: Subject) -> Result<User, Error> {
+        Ok(self.0.users.by_id(subject).await?.ok_or(Error::NoSession)?.user)
+    }
+
+    /// A user's live sessions, the most recently used first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn list(&self, subject: Subject) -> Result<Vec<devices::Device>, Error> {
+        Ok(self.0.devices.list(subject, self.clock().now()).await?)
+    }
+
+    /// How long a refresh token is good if it is not used.
+    fn refresh_life(&self) -> Duration {
+        self.0.settings.idle.min(self.0.settings.absolute)
+    }
+
+    fn accept_new(&self, password: Input, username: &str) -> Result<Password, Error> {
+        let password = Password::from_input(password).map_err(Refusal::from)?;
+        self.0.policy.check(&password, username)?;
+        Ok(password)
+    }
+
+    fn ended(&self, window: Window, caller: &Caller, revoked: Revoked) -> Ended {
+        let identity = Identity { session: caller.claims.sid, subject: caller.claims.sub };
+        Ended { receipt: revoked.receipt, access: revoked.kept.map(|kept| self.issue(window, identity, kept)) }
+    }
+
+    fn issue(&self, window: Window, identity: Identity, kept: Kept) -> IssuedToken {
+        self.0.issuer.issue(
+            window,
+            Grant {
+                subject: identity.subject,
+                session: identity.session,
+                generation: kept.generation,
+                epoch: self.0.ledger.id(),
+                roles: kept.roles,
+            },
+        )
+    }
+}
+
+/// The longest that a leftover row of an ended session is of use: it answers a second logout with `already`.
+pub const KEEP_ENDED: Duration = Duration::from_hours(24);
+
+const _: () = assert!(profile::MAX_TOKEN_BYTES <= 4096, "a cookie holds 4096 bytes (RFC 6265 §6.1)");
+
+/// When a session that starts now ends if it is not used.
+fn expiry(now: Timestamp, settings: Settings) -> Timestamp {
+    now + settings.idle.min(settings.absolute)
+}

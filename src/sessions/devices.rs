@@ -1,0 +1,201 @@
+//! Sessions' rows: one per login on one device.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use sqlx::{Row as _, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    database::{Database, DatabaseError},
+    ids::{Generation, SessionId, Subject},
+    secret,
+};
+
+use super::{KEEP_ENDED, Settings, expiry};
+
+/// Characters of a device's name at most.
+pub const MAX_DEVICE_CHARS: usize = 100;
+
+/// Characters of a user agent that are kept; what browsers send is shorter.
+const MAX_AGENT_CHARS: usize = 256;
+
+/// Sessions that one listing gives at most: the largest `sessions.max_per_user`.
+const MAX_LISTED: u32 = 1000;
+
+/// From where and with what somebody logs in. Kept for the list of devices, and bounded: it is what a client says.
+#[derive(Debug, Clone, Default)]
+pub struct Client {
+    /// What the client calls this device.
+    pub device: Option<String>,
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<String>,
+}
+
+/// A session to be opened.
+#[derive(Debug)]
+pub(super) struct NewSession {
+    pub(super) id: SessionId,
+    pub(super) secret: [u8; 32],
+    subject: Subject,
+    version: i64,
+    now: Timestamp,
+    settings: Settings,
+    client: Client,
+}
+
+impl NewSession {
+    pub(super) fn draw(subject: Subject, version: i64, now: Timestamp, settings: Settings, client: &Client) -> Self {
+        let client = Client {
+            device: client.device.as_deref().map(|text| bounded(text, MAX_DEVICE_CHARS)),
+            address: client.address,
+            user_agent: client.user_agent.as_deref().map(|text| bounded(text, MAX_AGENT_CHARS)),
+        };
+        Self { id: SessionId::random(), secret: secret::random(), subject, version, now, settings, client }
+    }
+}
+
+/// A session as the list of devices shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// `sid`.
+    pub id: SessionId,
+    /// What the client called it.
+    pub device: Option<String>,
+    /// When it logged in.
+    pub created_at: Timestamp,
+    /// When it was last used to log in or refresh.
+    pub last_used_at: Timestamp,
+    /// When it ends if it is not used.
+    pub expires_at: Timestamp,
+    /// From where it logged in.
+    pub address: Option<String>,
+    /// With what.
+    pub user_agent: Option<String>,
+}
+
+/// The table of sessions.
+#[derive(Debug, Clone)]
+pub struct Devices {
+    database: Database,
+}
+
+impl Devices {
+    /// Sessions in this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Opens a session if the user's row is still the one that was read, and says which generation it got.
+    pub(super) async fn open(&self, new: &NewSession) -> Result<Option<Generation>, DatabaseError> {
+        let row = sqlx::query(
+            "INSERT INTO sessions (id, user_id, generation, secret, rotated_at, created_at, last_used_at, expires_at,
+                                   absolute_until, device, address, user_agent)
+             SELECT $1, u.id, max(u.generation, h.floor), $2, $3, $3, $3, $4, $5, $6, $7, $8
+             FROM users u, head h WHERE u.id = $9 AND u.version = $10 AND u.banned_at IS NULL
+             RETURNING generation",
+        )
+        .bind(new.id.uuid())
+        .bind(new.secret.as_slice())
+        .bind(new.now.as_millis())
+        .bind(expiry(new.now, new.settings).as_millis())
+        .bind((new.now + new.settings.absolute).as_millis())
+        .bind(&new.client.device)
+        .bind(new.client.address.map(|address| address.to_string()))
+        .bind(&new.client.user_agent)
+        .bind(new.subject.uuid())
+        .bind(new.version)
+        .fetch_optional(self.database.write().await?.connection())
+        .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.map(Generation))
+    }
+
+    /// A user's live sessions, the most recently used first.
+    pub(super) async fn list(&self, subject: Subject, now: Timestamp) -> Result<Vec<Device>, DatabaseError> {
+        let rows = sqlx::query(
+            "SELECT id, device, created_at, last_used_at, expires_at, address, user_agent FROM sessions
+             WHERE user_id = $1 AND expires_at > $2 AND ended_at IS NULL
+             ORDER BY last_used_at DESC, created_at DESC, id LIMIT $3",
+        )
+        .bind(subject.uuid())
+        .bind(now.as_millis())
+        .bind(MAX_LISTED)
+        .fetch_all(&mut *self.database.read().await?)
+        .await?;
+        rows.iter().map(device).collect()
+    }
+
+    /// The sessions of a user beyond the first `limit`, counted from the most recently used; `spare` counts, but is
+    /// never named.
+    pub(super) async fn beyond(
+        &self,
+        subject: Subject,
+        spare: SessionId,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>, DatabaseError> {
+        let rows = sqlx::query(
+            "SELECT id FROM sessions WHERE user_id = $1 AND id <> $2 AND expires_at > $3 AND ended_at IS NULL
+             ORDER BY last_used_at DESC, created_at DESC, id LIMIT $4 OFFSET $5",
+        )
+        .bind(subject.uuid())
+        .bind(spare.uuid())
+        .bind(now.as_millis())
+        .bind(MAX_LISTED)
+        .bind(i64::try_from(limit.saturating_sub(1)).unwrap_or(i64::MAX))
+        .fetch_all(&mut *self.database.read().await?)
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get::<Uuid, _>(0)?.into())).collect()
+    }
+
+    /// Whose a session is, and its secret; also if it has ended.
+    pub(super) async fn secret_of(&self, id: SessionId) -> Result<Option<(Subject, [u8; 32])>, DatabaseError> {
+        let row = sqlx::query("SELECT user_id, secret FROM sessions WHERE id = $1")
+            .bind(id.uuid())
+            .fetch_optional(&mut *self.database.read().await?)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let secret = row
+            .try_get::<&[u8], _>(1)?
+            .try_into()
+            .map_err(|_| DatabaseError::Foreign(format!("the secret of session {id}")))?;
+        Ok(Some((row.try_get::<Uuid, _>(0)?.into(), secret)))
+    }
+
+    /// Deletes at most `limit` sessions that are over for a day. Returns how many.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, DatabaseError> {
+        let deleted = sqlx::query(
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
+        )
+        .bind((now - KEEP_ENDED).as_millis())
+        .bind(limit)
+        .execute(self.database.write().await?.connection())
+        .await?
+        .rows_affected();
+        Ok(deleted)
+    }
+}
+
+fn device(row: &SqliteRow) -> Result<Device, DatabaseError> {
+    Ok(Device {
+        id: row.try_get::<Uuid, _>("id")?.into(),
+        device: row.try_get("device")?,
+        created_at: Timestamp::from_millis(row.try_get("created_at")?),
+        last_used_at: Timestamp::from_millis(row.try_get("last_used_at")?),
+        expires_at: Timestamp::from_millis(row.try_get("expires_at")?),
+        address: row.try_get("address")?,
+        user_agent: row.try_get("user_agent")?,
+    })
+}
+
+/// A client's text for people to read: bounded, on one line, without invisible controls.
+fn bounded(text: &str, max_chars: usize) -> String {
+    text.chars().filter(|char| !char.is_control()).take(max_chars).collect()
+}

@@ -1,0 +1,133 @@
+//! The refresh token: opaque to everyone but us, and not forgeable from the database alone.
+//!
+//! `kr1_` and base64url of: session id (16 bytes), counter (4), MAC (32). The MAC is HMAC-SHA-256 under a key of the
+//! server's secret over both and the session's own secret, which lives in its row. So one row per session is enough
+//! for a whole family of tokens, the database without the server's secret makes none, and neither does the server's
+//! secret without the row.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
+
+use crate::{
+    ids::SessionId,
+    secret::{MacKey, ServerSecret},
+};
+
+const PREFIX: &str = "kr1_";
+const ID: usize = 16;
+const COUNTER: usize = 4;
+const MAC: usize = 32;
+
+/// 52 bytes in base64url without padding.
+const BODY_CHARS: usize = 70;
+
+/// A refresh token in clear, on its way to its client. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RefreshToken(String);
+
+impl RefreshToken {
+    /// The token's text: 74 characters.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefreshToken(…)")
+    }
+}
+
+/// A refresh token as a client presents it: well formed, not verified.
+#[derive(Clone, Copy)]
+pub struct Claimed {
+    /// The session it says it is of.
+    pub session: SessionId,
+    /// Its number within the family.
+    pub counter: u32,
+    mac: [u8; MAC],
+}
+
+impl fmt::Debug for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Claimed({}, {})", self.session, self.counter)
+    }
+}
+
+/// Makes and verifies refresh tokens.
+#[derive(Debug, Clone)]
+pub struct RefreshTokens(MacKey);
+
+impl RefreshTokens {
+    /// Tokens under a key of the server's secret.
+    #[must_use]
+    pub fn new(secret: &ServerSecret) -> Self {
+        Self(secret.derive("refresh token, version 1"))
+    }
+
+    /// The token with this number of a session.
+    #[must_use]
+    pub fn issue(&self, session: SessionId, counter: u32, session_secret: &[u8; 32]) -> RefreshToken {
+        let mac = self.mac(session, counter, session_secret);
+        let bytes = [session.uuid().as_bytes().as_slice(), &counter.to_be_bytes(), &mac].concat();
+        RefreshToken(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+
+    /// Reads a token's parts; `None` if it is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Claimed> {
+        let body = text.strip_prefix(PREFIX).filter(|body| body.len() == BODY_CHARS)?;
+        let bytes = URL_SAFE_NO_PAD.decode(body).ok()?;
+        let (id, rest) = bytes.split_at_checked(ID)?;
+        let (counter, mac) = rest.split_at_checked(COUNTER)?;
+        Some(Claimed {
+            session: Uuid::from_slice(id).ok()?.into(),
+            counter: u32::from_be_bytes(counter.try_into().ok()?),
+            mac: mac.try_into().ok()?,
+        })
+    }
+
+    /// Whether a token was issued for the session with this secret; compared in constant time.
+    #[must_use]
+    pub fn verify(&self, claimed: &Claimed, session_secret: &[u8; 32]) -> bool {
+        crate::secret::equal(&self.mac(claimed.session, claimed.counter, session_secret), &claimed.mac)
+    }
+
+    fn mac(&self, session: SessionId, counter: u32, session_secret: &[u8; 32]) -> [u8; MAC] {
+        self.0.sign(&[session.uuid().as_bytes(), &counter.to_be_bytes(), session_secret])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_token_needs_both_secrets() {
+        let tokens = RefreshTokens::new(&ServerSecret::new([1; 32]));
+        let session = SessionId::random();
+        let token = tokens.issue(session, 3, &[9; 32]);
+        assert_eq!(token.as_str().len(), PREFIX.len() + BODY_CHARS);
+        let claimed = RefreshTokens::parse(token.as_str()).unwrap();
+        assert_eq!((claimed.session, claimed.counter), (session, 3));
+        assert!(tokens.verify(&claimed, &[9; 32]));
+        assert!(!tokens.verify(&claimed, &[8; 32]), "another row");
+        assert!(!RefreshTokens::new(&ServerSecret::new([2; 32])).verify(&claimed, &[9; 32]), "another server");
+        assert!(!tokens.verify(&Claimed { counter: 4, ..claimed }, &[9; 32]), "another number");
+        assert!(!format!("{token:?} {claimed:?}").contains(&token.as_str()[4..]));
+    }
+
+    #[test]
+    fn what_is_not_a_token_is_nothing() {
+        let token = RefreshTokens::new(&ServerSecret::new([1; 32])).issue(SessionId::random(), 1, &[0; 32]);
+        let text = token.as_str();
+        for bad in
+            ["", "kr1_", &text[4..], &text[..73], &format!("{text}A"), &text.replace("kr1_", "KR1_"), &"é".repeat(37)]
+        {
+            assert!(RefreshTokens::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! The key ring: private keys in a folder, and which of them signs or verifies at a given time.
+//!
+//! ```text
+//!  generate        its signs_from         its successor's signs_from
+//!     ├── published ────┼────── signing ────────────┼──── verifying ────┤ retired, until pruned
+//!                                                   └─ max_access_ttl + leeway + SKEW ─┘
+//! ```
+//!
+//! A key is in the JWKS and verifies from the moment it exists, and signs later: by then every node and every cached
+//! JWKS knows it. It goes on verifying until its last token is dead. When a key stops signing is told by its successor
+//! alone, so nothing has to be written at that moment.
+//!
+//! Each key is one file, `<kid>.json`, that only its owner may read. The folder is the truth and one process owns it;
+//! [`KeyRing::reload`] takes up files that were put there or removed. Readers never wait: the ring is replaced as one
+//! value.
+
+mod key;
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+pub use self::key::{Algorithm, KeyId, ParseKeyIdError, SigningKey, VerifyingKey};
+use super::profile::SKEW;
+use crate::{
+    clock::Timestamp,
+    secret::{self, SecretFileError},
+};
+
+/// The most keys in a ring. A rotation needs two, three if it is rotated again at once; the JWKS stays below 4 KiB
+/// (16 × 200 bytes), and a look-up is a walk over at most this many.
+pub const MAX_KEYS: usize = 16;
+
+/// What went wrong with the keys. All of it is for the operator to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A key file, or the folder, could not be read or written, or is damaged.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
+    /// Others than the owner may add and remove keys.
+    #[error("{path} can be changed by others (mode {mode:03o}). Run: chmod 700 {path}", path = path.display())]
+    Shared {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// There is no room for another key.
+    #[error("{path} has {MAX_KEYS} keys or more, and more are not kept. Prune the retired ones, or remove their files",
+        path = path.display())]
+    Full {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The cryptographic library made no key.
+    #[error("the cryptographic library could not make a key")]
+    Generate,
+}
+
+/// How keys are kept.
+#[derive(Debug, Clone)]
+pub struct KeySettings {
+    /// The folder of the key files. It is made if there is none; its parent must exist.
+    pub folder: PathBuf,
+    /// What new keys are for.
+    pub algorithm: Algorithm,
+    /// The longest that any token lives, over all nodes.
+    pub max_access_ttl: Duration,
+    /// How long after `exp` a token is still accepted.
+    pub leeway: Duration,
+}
+
+/// Where a key is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// It verifies, and will sign.
+    Published,
+    /// It signs.
+    Signing,
+    /// Its successor signs; its last tokens still live.
+    Verifying,
+    /// Nothing it signed is accepted.
+    Retired,
+}
+
+/// What may be told about a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyInfo {
+    /// Its id.
+    pub kid: KeyId,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at: Timestamp,
+    /// When it signs first, in milliseconds since 1970.
+    pub signs_from: Timestamp,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// When it stops verifying, in milliseconds since 1970; `None` while it has no successor.
+    pub verifies_until: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Key {
+    created_at: Timestamp,
+    signs_from: Timestamp,
+    signing: SigningKey,
+}
+
+impl Key {
+    const fn kid(&self) -> KeyId {
+        self.signing.verifying().kid()
+    }
+}
+
+/// The keys as they are at one moment. Never empty.
+#[derive(Debug)]
+pub struct Keys {
+    /// In the order in which they sign. A key's successor is the next one.
+    keys: Vec<Arc<Key>>,
+    /// How long a key verifies after its successor has taken over.
+    overlap: Duration,
+}
+
+impl Keys {
+    fn new(mut keys: Vec<Arc<Key>>, overlap: Duration) -> Self {
+        // Two keys of the same instant need an order too, and the same one on every node.
+        keys.sort_by_key(|key| (key.signs_from, key.created_at, key.kid()));
+        Self { keys, overlap }
+    }
+
+    /// The key that signs at `now`: the one with the latest `signs_from` that is not after it.
+    ///
+    /// If all are still to come, the first: then its predecessor was removed, and every verifier has it already.
+    #[must_use]
+    pub fn signing(&self, now: Timestamp) -> &SigningKey {
+        &self.keys[self.signing_index(now)].signing
+    }
+
+    /// The key of this id, if it verifies at `now`.
+    #[must_use]
+    pub fn verifying(&self, kid: KeyId, now: Timestamp) -> Option<&VerifyingKey> {
+        let index = self.keys.iter().position(|key| key.kid() == kid)?;
+        (self.state(index, now) != KeyState::Retired).then(|| self.keys[index].signing.verifying())
+    }
+
+    /// All keys, in the order in which they sign.
+    #[must_use]
+    pub fn list(&self, now: Timestamp) -> Vec<KeyInfo> {
+        let info = |(index, key): (usize, &Arc<Key>)| KeyInfo {
+            kid: key.kid(),
+            algorithm: key.signing.verifying().algorithm(),
+            created_at: key.created_at,
+            signs_from: key.signs_from,
+            state: self.state(index, now),
+            verifies_until: self.verifies_until(index),
+        };
+        self.keys.iter().enumerate().map(info).collect()
+    }
+
+    /// The keys that verify at `now`, as a JWK set (RFC 7517 §5). Public members only.
+    #[must_use]
+    pub fn jwks(&self, now: Timestamp) -> serde_json::Value {
+        let live = self.keys.iter().enumerate().filter(|&(index, _)| self.state(index, now) != KeyState::Retired);
+        let keys: Vec<_> = live.map(|(_, key)| key.signing.verifying().jwk()).collect();
+        serde_json::json!({ "keys": keys })
+    }
+
+    fn signing_index(&self, now: Timestamp) -> usize {
+        self.keys.iter().rposition(|key| key.signs_from <= now).unwrap_or(0)
+    }
+
+    fn verifies_until(&self, index: usize) -> Option<Timestamp> {
+        self.keys.get(index + 1).map(|successor| successor.signs_from + self.overlap)
+    }
+
+    fn state(&self, index: usize, now: Timestamp) -> KeyState {
+        let signing = self.signing_index(now);
+        if index == signing {
+            KeyState::Signing
+        } else if index > signing {
+            KeyState::Published
+        } else if self.verifies_until(index).is_some_and(|until| now < until) {
+            KeyState::Verifying
+        } else {
+            KeyState::Retired
+        }
+    }
+}
+
+/// The keys of one folder, read by many threads and changed rarely.
+#[derive(Debug)]
+pub struct KeyRing {
+    settings: KeySettings,
+    keys: ArcSwap<Keys>,
+    /// Held by whoever changes the folder and the ring. Readers do not know it.
+    writer: Mutex<()>,
+}
+
+impl KeyRing {
+    /// Reads the keys of a folder. If it has none, makes one that signs at once.
+    ///
+    /// # Errors
+    /// [`KeyError`]. A damaged file is an error and not skipped: without its key, good tokens would be refused.
+    pub fn open(settings: KeySettings, now: Timestamp) -> Result<Self, KeyError> {
+        prepare_folder(&settings.folder)?;
+        let overlap = overlap(settings.max_access_ttl, settings.leeway);
+        let keys = Keys::new(read_or_create(&settings, now)?, overlap);
+        Ok(Self { settings, keys: ArcSwap::from_pointee(keys), writer: Mutex::new(()) })
+    }
+
+    /// The keys as they are now. Takes no lock; to be dropped soon, not kept.
+    #[must_use]
+    pub fn read(&self) -> Guard<Arc<Keys>> {
+        self.keys.load()
+    }
+
+    /// [`Keys::list`] of the keys as they are now.
+    #[must_use]
+    pub fn list(&self, now: Timestamp) -> Vec<KeyInfo> {
+        self.read().list(now)
+    }
+
+    /// [`Keys::jwks`] of the keys as they are now.
+    #[must_use]
+    pub fn jwks(&self, now: Timestamp) -> serde_json::Value {
+        self.read().jwks(now)
+    }
+
+    /// Makes a key that is published at once and signs from `now + lead`.
+    ///
+    /// `lead` should be longer than it takes until every node has the key and every cached JWKS was fetched again.
+    ///
+    /// # Errors
+    /// [`KeyError`]; [`KeyError::Full`] if there are [`MAX_KEYS`] already.
+    ///
+    /// # Panics
+    /// Never: a ring has the key that was just added to it.
+    pub fn generate(&self, now: Timestamp, lead: Duration) -> Result<KeyInfo, KeyError> {
+        let _writer = self.writer();
+        let mut keys = read_folder(&self.settings.folder)?;
+        if keys.len() >= MAX_KEYS {
+            return Err(KeyError::Full { path: self.settings.folder.clone() });
+        }
+        let key = create(&self.settings, now, now + lead)?;
+        let kid = key.kid();
+        keys.push(key);
+        let keys = Keys::new(keys, self.read().overlap);
+        let info = keys.list(now).into_iter().find(|info| info.kid == kid).expect("the key was added above");
+        self.keys.store(Arc::new(keys));
+        Ok(info)
+    }
+
+    /// Deletes the keys that have been retired for `keep` or longer, with their files, and says which.
+    ///
+    /// # Errors
+    /// [`KeyError::File`]; the ring is as before then, and the next call goes on.
+    pub fn prune(&self, now: Timestamp, keep: Duration) -> Result<Vec<KeyId>, KeyError> {
+        let _writer = self.writer();
+        let current = self.keys.load_full();
+        let is_old = |index: &usize| current.verifies_until(*index).is_some_and(|until| until + keep <= now);
+        // Keys retire in the order in which they signed, and the last one never does.
+        let count = (0..current.keys.len()).take_while(is_old).count();
+        let (old, kept) = current.keys.split_at(count);
+        if old.is_empty() {
+            return Ok(Vec::new());
+        }
+        for key in old {
+            remove(&path_of(&self.settings.folder, key.kid()))?;
+        }
+        sync(&self.settings.folder)?;
+        self.keys.store(Arc::new(Keys::new(kept.to_vec(), current.overlap)));
+        Ok(old.iter().map(|key| key.kid()).collect())
+    }
+
+    /// Reads the folder again: takes up keys that were put there, and drops at once those whose files were removed.
+    ///
+    /// # Errors
+    /// [`KeyError`]; the ring is as before then.
+    pub fn reload(&self, now: Timestamp) -> Result<(), KeyError> {
+        let _writer = self.writer();
+        let keys = read_or_create(&self.settings, now)?;
+        self.keys.store(Arc::new(Keys::new(keys, self.read().overlap)));
+        Ok(())
+    }
+
+    /// Tells the ring that the longest life of a token has changed. Superseded keys then verify for longer or shorter.
+    pub fn set_max_access_ttl(&self, max_access_ttl: Duration) {
+        let _writer = self.writer();
+        let overlap = overlap(max_access_ttl, self.settings.leeway);
+        self.keys.store(Arc::new(Keys { keys: self.read().keys.clone(), overlap }));
+    }
+
+    fn writer(&self) -> MutexGuard<'_, ()> {
+        // A writer that panicked left the old ring in place.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long a key verifies after its successor has taken over: its last token was issued just before that.
+fn overlap(max_access_ttl: Duration, leeway: Duration) -> Duration {
+    max_access_ttl.saturating_add(leeway).saturating_add(SKEW)
+}
+
+/// A key file.
+#[derive(Serialize, Deserialize)]
+struct KeyFile<'a> {
+    kid: KeyId,
+    alg: &'a str,
+    created_at: Timestamp,
+    signs_from: Timestamp,
+    /// PKCS#8 in base64url.
+    private: &'a str,
+}
+
+fn path_of(folder: &Path, kid: KeyId) -> PathBuf {
+    folder.join(format!("{kid}.json"))
+}
+
+fn prepare_folder(folder: &Path) -> Result<(), KeyError> {
+    let fail = || SecretFileError::io(folder);
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => sync(folder.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(fail()(error).into()),
+    }
+    let mode = fs::metadata(folder).map_err(fail())?.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(KeyError::Shared { path: folder.to_owned(), mode });
+    }
+    Ok(())
+}
+
+fn read_or_create(settings: &KeySettings, now: Timestamp) -> Result<Vec<Arc<Key>>, KeyError> {
+    let mut keys = read_folder(&settings.folder)?;
+    if keys.is_empty() {
+        keys.push(create(settings, now, now)?);
+    }
+    Ok(keys)
+}
+
+fn read_folder(folder: &Path) -> Result<Vec<Arc<Key>>, KeyError> {
+    let mut keys = Vec::new();
+    for entry in fs::read_dir(folder).map_err(SecretFileError::io(folder))? {
+        let path = entry.map_err(SecretFileError::io(folder))?.path();
+        // A draft that a crash left behind ends in `.json.new`: its key never signed.
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        // `None`: removed since the folder was listed.
+        let Some(bytes) = secret::read_private(&path)? else { continue };
+        let key = parse(&bytes, &path).map_err(|problem| SecretFileError::Damaged {
+            path: path.clone(),
+            problem,
+            loss: "tokens signed by it are refused then",
+        })?;
+        if keys.len() >= MAX_KEYS {
+            return Err(KeyError::Full { path: folder.to_owned() });
+        }
+        keys.push(Arc::new(key));
+    }
+    Ok(keys)
+}
+
+/// The key in a file, or what is wrong with the file.
+fn parse(bytes: &[u8], path: &Path) -> Result<Key, &'static str> {
+    let file: KeyFile<'_> = serde_json::from_slice(bytes)
+        .map_err(|_| "it is not JSON with the members kid, alg, created_at, signs_from and private")?;
+    let algorithm = Algorithm::from_name(file.alg).ok_or("its alg is not known to this version")?;
+    let pkcs8 = URL_SAFE_NO_PAD.decode(file.private).map(Zeroizing::new).map_err(|_| "its private is not base64url")?;
+    let signing = SigningKey::from_pkcs8(algorithm, &pkcs8).ok_or("its private is not a key for its alg")?;
+    if signing.verifying().kid() != file.kid {
+        return Err("its kid is not the thumbprint of its key");
+    }
+    if path.file_stem().is_none_or(|stem| stem != file.kid.to_string().as_str()) {
+        return Err("its name is not its kid");
+    }
+    Ok(Key { created_at: file.created_at, signs_from: file.signs_from, signing })
+}
+
+fn create(settings: &KeySettings, created_at: Timestamp, signs_from: Timestamp) -> Result<Arc<Key>, KeyError> {
+    let pkcs8 = settings.algorithm.generate().map_err(|_| KeyError::Generate)?;
+    let signing = SigningKey::from_pkcs8(settings.algorithm, &pkcs8).ok_or(KeyError::Generate)?;
+    let key = Key { created_at, signs_from, signing };
+    let private = Zeroizing::new(URL_SAFE_NO_PAD.encode(&pkcs8));
+    let file = KeyFile { kid: key.kid(), alg: settings.algorithm.name(), created_at, signs_from, private: &private };
+    // Room for all of it, since a buffer that grows leaves a copy behind that is not wiped.
+    let mut json = Zeroizing::new(Vec::with_capacity(private.len() + 256));
+    serde_json::to_writer(&mut *json, &file).expect("strings and integers are written as JSON");
+    secret::write_private(&path_of(&settings.folder, key.kid()), &json)?;
+    Ok(Arc::new(key))
+}
+
+fn remove(path: &Path) -> Result<(), SecretFileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SecretFileError::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn sync(folder: &Path) -> Result<(), SecretFileError> {
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(SecretFileError::io(folder))
+}
+
+#[cfg(test)]
+mod tests;
