@@ -21,8 +21,8 @@ pub use self::{
     load::{Loaded, Source},
     problems::{Place, Problem, Problems},
     sections::{
-        Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Log, LogFormat, Management, Passwords,
-        Revocation, SameSite, Sessions, Tokens,
+        Accept, Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Log, LogFormat, Management, Passwords,
+        Revocation, SameSite, Sessions, Tokens, Verify,
     },
     values::{Origin, ParseOriginError, ParseSpanError, Secret, Span},
 };

@@ -81,9 +81,12 @@ impl Provenance<'_> {
         if matches!(self.fetch_site, Some("same-origin" | "none")) {
             return Origin::Trusted;
         }
-        match self.origin {
-            Some(origin) if self.is_own(origin) || allowed.iter().any(|allowed| allowed == origin) => Origin::Trusted,
-            None if self.fetch_site.is_none() => Origin::Unsaid,
+        match (self.fetch_site, self.origin) {
+            (_, Some(origin)) if allowed.iter().any(|allowed| allowed == origin) => Origin::Trusted,
+            // Only a browser that does not send `Sec-Fetch-Site` leaves it to us to compare; to one that has just said
+            // "cross-site", our own name under another scheme is another origin.
+            (None, Some(origin)) if self.is_own(origin) => Origin::Trusted,
+            (None, None) => Origin::Unsaid,
             _ => Origin::Foreign,
         }
     }
@@ -134,6 +137,7 @@ mod tests {
             (Some("nonsense"), None, false, Origin::Foreign),
             (Some("same-site"), Some("https://app.example.org"), false, Origin::Trusted),
             (Some("cross-site"), Some("https://evil.example"), false, Origin::Foreign),
+            (Some("cross-site"), Some("http://api.example.org"), true, Origin::Foreign),
             (None, Some("https://api.example.org"), false, Origin::Trusted),
             (None, Some("https://API.example.org"), false, Origin::Trusted),
             (None, Some("http://api.example.org"), false, Origin::Foreign),

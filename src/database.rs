@@ -37,6 +37,14 @@ pub enum DatabaseError {
     Statement(#[source] sqlx::Error),
 }
 
+impl DatabaseError {
+    /// Whether the same may work a moment later.
+    #[must_use]
+    pub const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(inner) = &error {

@@ -1,15 +1,20 @@
 //! Kickout.
+pub mod admin;
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod cookies;
 pub mod csrf;
 pub mod database;
+pub mod http;
 pub mod ids;
+pub mod instance;
 pub mod lifecycle;
 pub mod passwords;
 pub mod revocation;
 pub mod secret;
 pub mod sessions;
+pub mod status;
 pub mod telemetry;
 pub mod tokens;
 pub mod users;

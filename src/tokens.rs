@@ -22,7 +22,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 pub use self::{
     claims::Claims,
     keys::{KeyId, KeyRing},
-    profile::{Refusal, SKEW},
+    profile::Refusal,
 };
 use crate::{
     clock::Timestamp,

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{
     problems::{shown, whole},
-    sections::{Algorithm, Config, LogFormat, SameSite},
+    sections::{Accept, Algorithm, Config, LogFormat, SameSite},
     values::{Origin, Span, is_host_name, parse_network},
 };
 
@@ -54,7 +54,7 @@ const fn days(days: u64) -> Span {
 }
 
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 36] = [
+pub(super) static RULES: [(&str, Rule); 37] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
     ("http.allowed_origins", Rule::Origins),
@@ -81,6 +81,7 @@ pub(super) static RULES: [(&str, Rule); 36] = [
     ("sessions.max_per_user", Rule::Whole(1, 1000)),
     ("cookies.same_site", Rule::Choice(choices::<SameSite>)),
     ("cookies.domain", Rule::Domain),
+    ("verify.accept", Rule::Choice(choices::<Accept>)),
     // OWASP's least Argon2id: 19 MiB and 2 passes.
     ("passwords.memory_kib", Rule::Whole(19_456, 1 << 20)),
     ("passwords.iterations", Rule::Whole(2, 10)),

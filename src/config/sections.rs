@@ -26,6 +26,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// The cookies that carry the tokens.
     pub cookies: Cookies,
+    /// Forward-auth for a proxy.
+    pub verify: Verify,
     /// Password rules, and the cost of hashing one.
     pub passwords: Passwords,
     /// How revocations are taken in and looked up.
@@ -45,6 +47,7 @@ impl Default for Config {
             tokens: Tokens::default(),
             sessions: Sessions::default(),
             cookies: Cookies::default(),
+            verify: Verify::default(),
             passwords: Passwords::default(),
             revocation: Revocation::default(),
             log: Log::default(),
@@ -203,6 +206,26 @@ pub enum SameSite {
     Lax,
     /// Never sent with a request that another site started.
     Strict,
+}
+
+/// `[verify]`: forward-auth for a proxy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verify {
+    /// Which credentials count.
+    pub accept: Accept,
+}
+
+/// The credentials that forward-auth looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// The access cookie; an `Authorization` header is the application's own business.
+    Cookie,
+    /// The `Authorization` header; cookies are ignored.
+    Bearer,
+    /// Either, but not both in one request.
+    #[default]
+    Both,
 }
 
 /// `[passwords]`: password rules, and the cost of hashing one with Argon2id (RFC 9106).

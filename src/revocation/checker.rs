@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::ids::Seq;
+use crate::{
+    ids::Seq,
+    telemetry::metrics::{CheckCause, CheckTier, CheckVerdict, Metrics},
+};
 
 use super::{
     Cause, Ignorance, Presented, Target, Tier, Verdict,
@@ -24,8 +27,8 @@ pub struct Checked {
     pub tier: Tier,
     /// What was applied when the check began: the verdict is true of at least that.
     pub seq: Seq,
-    /// Ids for which the filter said "maybe" and the ledger "no", looked up or known.
-    pub false_positives: u8,
+    /// The filter said "maybe" of an id that the ledger does not name.
+    pub has_false_positive: bool,
 }
 
 /// Answers checks on one node.
@@ -33,6 +36,7 @@ pub struct Checked {
 pub struct Checker {
     replica: Arc<Replica>,
     ledger: Ledger,
+    metrics: Metrics,
 }
 
 /// What the sight of memory alone has told.
@@ -48,20 +52,50 @@ enum Glance {
 impl Checker {
     /// A checker over this node's replica, with the ledger for the second look.
     #[must_use]
-    pub fn new(replica: Arc<Replica>, ledger: Ledger) -> Self {
-        Self { replica, ledger }
+    pub const fn new(replica: Arc<Replica>, ledger: Ledger, metrics: Metrics) -> Self {
+        Self { replica, ledger, metrics }
     }
 
     /// Whether a token, whose signature and claims were verified, has been taken back.
     pub async fn check(&self, presented: &Presented) -> Checked {
-        match self.glance(presented) {
+        let checked = match self.glance(presented) {
             Glance::Decided(checked) => checked,
             Glance::Maybe { ids, seq } => self.look(presented, ids, seq).await,
+        };
+        self.count(&checked);
+        checked
+    }
+
+    fn count(&self, checked: &Checked) {
+        let (verdict, cause) = match checked.verdict {
+            Verdict::Active => (CheckVerdict::Active, CheckCause::None),
+            Verdict::Revoked(cause) => (
+                CheckVerdict::Revoked,
+                match cause {
+                    Cause::Token => CheckCause::Token,
+                    Cause::Session => CheckCause::Session,
+                    Cause::Subject => CheckCause::Subject,
+                    Cause::Everything => CheckCause::Everything,
+                    Cause::Epoch => CheckCause::Epoch,
+                },
+            ),
+            Verdict::Unknown(Ignorance::Loading) => (CheckVerdict::Unknown, CheckCause::Loading),
+            Verdict::Unknown(Ignorance::Store) => (CheckVerdict::Unknown, CheckCause::Store),
+        };
+        let tier = match checked.tier {
+            Tier::None => CheckTier::None,
+            Tier::Filter => CheckTier::Filter,
+            Tier::Known => CheckTier::Known,
+            Tier::Ledger => CheckTier::Ledger,
+        };
+        self.metrics.check(verdict, cause, tier);
+        if checked.has_false_positive {
+            self.metrics.filter_false_positives_total.increment(1);
         }
     }
 
     fn glance(&self, presented: &Presented) -> Glance {
-        let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, false_positives: 0 });
+        let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, has_false_positive: false });
         // The state first: a node that stops answering must not be overtaken by a look at a filter of before.
         if self.replica.state() != NodeState::Live {
             return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0));
@@ -82,7 +116,7 @@ impl Checker {
     /// The exact look for the ids that the filter was not sure of.
     async fn look(&self, presented: &Presented, ids: u8, seq: Seq) -> Checked {
         let keys = keys(presented);
-        let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, false_positives: 0 };
+        let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, has_false_positive: false };
         for (i, target) in targets(presented).into_iter().enumerate().filter(|(i, _)| ids & (1 << i) != 0) {
             let key = keys[i];
             let mut known = self.replica.known.of(key);
@@ -114,7 +148,7 @@ impl Checker {
                 checked.verdict = Verdict::Revoked(cause(target));
                 return checked;
             }
-            checked.false_positives += u8::from(exact == Exact::Absent);
+            checked.has_false_positive |= exact == Exact::Absent;
         }
         checked
     }

@@ -295,6 +295,15 @@ impl Ledger {
         })
     }
 
+    /// The last transaction.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn cursor(&self) -> Result<Cursor, DatabaseError> {
+        let row = sqlx::query("SELECT seq, tag FROM head").fetch_one(&mut *self.database.read().await?).await?;
+        Ok(Cursor { seq: Seq(row.try_get(0)?), tag: Tag(row.try_get(1)?) })
+    }
+
     /// The next transactions after `after`, whole ones only; empty at the end.
     ///
     /// # Errors
@@ -349,7 +358,19 @@ impl Ledger {
         Ok(Exact::Floors(floors))
     }
 
-    /// Deletes at most `limit` rows that expired a day ago, oldest first and without leaving holes between live ones.
+    /// Rows that should be pruned and are not yet.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn prune_backlog(&self) -> Result<i64, DatabaseError> {
+        let row = sqlx::query("SELECT count(*) FROM revocations WHERE until < $1")
+            .bind((self.clock.now() - KEEP_EXPIRED).as_millis())
+            .fetch_one(&mut *self.database.read().await?)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Deletes about `limit` rows (whole transactions) that expired a day ago, oldest first and without leaving holes between live ones.
     /// Returns how many.
     ///
     /// # Errors
@@ -361,10 +382,10 @@ impl Ledger {
         // What is pruned stays dead because ledger time never goes back: note the time in the same transaction.
         sqlx::query("UPDATE head SET clock = max(clock, $1)").bind(now.as_millis()).execute(&mut *tx).await?;
         let deleted = sqlx::query(
-            "DELETE FROM revocations WHERE seq IN (
-                 SELECT DISTINCT seq FROM revocations
+            "DELETE FROM revocations WHERE seq <= (SELECT max(seq) FROM (
+                 SELECT seq FROM revocations
                  WHERE seq < coalesce((SELECT min(seq) FROM revocations WHERE until >= $1), (SELECT seq + 1 FROM head))
-                 ORDER BY seq LIMIT $2)",
+                 ORDER BY seq, n LIMIT $2))",
         )
         .bind((now - KEEP_EXPIRED).as_millis())
         .bind(limit)

@@ -6,13 +6,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     clock::{BootInstant, Clock},
     database::DatabaseError,
     ids::Seq,
+    telemetry::metrics::{Metrics, RevocationKind, RevocationOutcome},
 };
 
 use super::{
@@ -29,11 +30,15 @@ const BATCH: usize = 256;
 /// Between two tries to read the ledger again after something did not fit.
 const RELOAD_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often the recorder looks whether the ledger still stands where it left it. One process owns the data folder, so
+/// only somebody who writes into the file by hand can move it; what they write must not stay unseen.
+const AUDIT: Duration = Duration::from_secs(2);
+
 /// Tries to read the ledger again before the acts that wait are told that it cannot be done now.
 const RELOADS: usize = 10;
 
 /// What a revocation answers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The number in the ledger that must be applied for this to be in force.
     pub seq: Seq,
@@ -50,7 +55,7 @@ pub struct Receipt {
 }
 
 /// Nodes that have applied a revocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// That have applied it.
     pub nodes: u32,
@@ -105,11 +110,10 @@ pub struct Revoker {
 
 impl Revoker {
     /// A revoker and the recorder that must run for it. At most `queue` acts wait.
-    #[must_use]
-    pub fn new(ledger: Ledger, replica: Arc<Replica>, queue: usize) -> (Self, Recorder) {
+    pub fn new(ledger: Ledger, replica: Arc<Replica>, queue: usize, metrics: Metrics) -> (Self, Recorder) {
         let (jobs, waiting) = mpsc::channel(queue);
         let clock = ledger.clock().source().clone();
-        (Self { jobs, clock: clock.clone() }, Recorder { waiting, ledger, replica, clock })
+        (Self { jobs, clock: clock.clone() }, Recorder { waiting, ledger, replica, clock, metrics })
     }
 
     /// Records an act and waits until it is in force. The act goes on if the caller does not.
@@ -140,6 +144,7 @@ pub struct Recorder {
     ledger: Ledger,
     replica: Arc<Replica>,
     clock: Clock,
+    metrics: Metrics,
 }
 
 impl Recorder {
@@ -148,6 +153,8 @@ impl Recorder {
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
         let mut jobs = Vec::with_capacity(BATCH);
+        let mut audit = tokio::time::interval(AUDIT);
+        audit.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -161,23 +168,43 @@ impl Recorder {
                     }
                     self.record(std::mem::take(&mut jobs)).await;
                 }
+                _ = audit.tick() => self.audit().await,
             }
+        }
+    }
+
+    /// Reads the ledger again if it is not where this node is, also after a reload that failed.
+    async fn audit(&self) {
+        let moved = match self.ledger.cursor().await {
+            Ok(cursor) => {
+                self.metrics.ledger_head_seq.set(cursor.seq.0);
+                !self.replica.is_at(cursor)
+            }
+            Err(error) => return tracing::warn!(%error, "the ledger's head could not be read"),
+        };
+        if (moved || self.replica.state() == NodeState::Stale) && self.reload().await.is_err() {
+            tracing::error!("checks are not answered until the ledger can be read");
         }
     }
 
     async fn record(&self, jobs: Vec<Job>) {
         let acts: Vec<Act> = jobs.iter().map(|job| job.act.clone()).collect();
+        self.metrics.revocation_batch_size.record(f64::from(u32::try_from(acts.len()).unwrap_or(u32::MAX)));
         let recorded = match self.ledger.record(&acts).await {
             Ok(recorded) => recorded,
             Err(error) => {
                 tracing::error!(%error, acts = acts.len(), "the ledger could not record");
                 let error = Arc::new(error);
                 for job in jobs {
+                    self.count(&job.act, RevocationOutcome::Failed);
                     let _ = job.answer.send(Err(RevokeError::Ledger(Arc::clone(&error))));
                 }
                 return;
             }
         };
+        if let Some(batch) = &recorded.batch {
+            self.metrics.ledger_head_seq.set(batch.cursor.seq.0);
+        }
         let applied = match &recorded.batch {
             Some(batch) if self.replica.apply(batch) == Link::Gap => self.reload().await,
             _ if self.replica.state() != NodeState::Live => self.reload().await,
@@ -190,6 +217,14 @@ impl Recorder {
                 (Outcome::Done(_), Err(error)) => Err(RevokeError::Unapplied(Arc::clone(error))),
                 (Outcome::Done(done), Ok(())) => Ok(self.receipt(done, job.since)),
             };
+            self.count(
+                &job.act,
+                match &answer {
+                    Ok(revoked) if revoked.receipt.already => RevocationOutcome::Already,
+                    Ok(_) => RevocationOutcome::Recorded,
+                    Err(_) => RevocationOutcome::Failed,
+                },
+            );
             // The caller may have gone; the act stands.
             let _ = job.answer.send(answer);
         }
@@ -211,8 +246,19 @@ impl Recorder {
         }
     }
 
+    fn count(&self, act: &Act, outcome: RevocationOutcome) {
+        let kind = match act {
+            Act::Token(_) => RevocationKind::Token,
+            Act::Session { .. } => RevocationKind::Session,
+            Act::Subject { .. } | Act::Password { .. } | Act::Ban(_) => RevocationKind::Subject,
+            Act::Everything => RevocationKind::Everything,
+        };
+        self.metrics.revocations_total.at((kind, outcome)).increment(1);
+    }
+
     fn receipt(&self, done: Done, since: BootInstant) -> Revoked {
         let elapsed = self.clock.boottime().since(since);
+        self.metrics.revocation_seconds.record(elapsed);
         let receipt = Receipt {
             seq: done.seq,
             revoked: done.target,

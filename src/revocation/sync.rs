@@ -68,6 +68,8 @@ pub struct Replica {
     /// Where the history stands; its lock makes one applier at a time.
     cursor: Mutex<Cursor>,
     growth: Notify,
+    /// One rebuild at a time: a load and a growth would take each other's notes.
+    rebuilding: tokio::sync::Mutex<()>,
 }
 
 impl Replica {
@@ -84,6 +86,7 @@ impl Replica {
             touched: Touched::new(),
             cursor: Mutex::new(Cursor { seq: Seq(0), tag: Tag(0) }),
             growth: Notify::new(),
+            rebuilding: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -198,6 +201,7 @@ impl Replica {
     }
 
     async fn rebuild(&self, ledger: &Ledger) -> Result<Cursor, LoadError> {
+        let _one = self.rebuilding.lock().await;
         let now = ledger.clock().now();
         // Begun before the head is read: what is applied from here on is noted, what was applied before is committed
         // and will be read.

@@ -166,6 +166,18 @@ impl Devices {
         Ok(Some((row.try_get::<Uuid, _>(0)?.into(), secret)))
     }
 
+    /// Sessions that should be pruned and are not yet.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn prune_backlog(&self, now: Timestamp) -> Result<i64, DatabaseError> {
+        let row = sqlx::query("SELECT count(*) FROM sessions WHERE expires_at < $1")
+            .bind((now - KEEP_ENDED).as_millis())
+            .fetch_one(&mut *self.database.read().await?)
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
     /// Deletes at most `limit` sessions that are over for a day. Returns how many.
     ///
     /// # Errors

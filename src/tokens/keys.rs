@@ -30,9 +30,8 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use self::key::{Algorithm, KeyId, ParseKeyIdError, SigningKey, VerifyingKey};
-use super::profile::SKEW;
 use crate::{
-    clock::Timestamp,
+    clock::{SKEW, Timestamp},
     secret::{self, SecretFileError},
 };
 
@@ -80,7 +79,7 @@ pub struct KeySettings {
 }
 
 /// Where a key is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
     /// It verifies, and will sign.
@@ -94,7 +93,7 @@ pub enum KeyState {
 }
 
 /// What may be told about a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInfo {
     /// Its id.
     pub kid: KeyId,

@@ -17,14 +17,10 @@ use super::{
     claims::{Claims, ClaimsError},
     keys::{Algorithm, KeyId, Keys},
 };
-use crate::clock::Timestamp;
+use crate::clock::{SKEW, Timestamp};
 
 /// The longest token that is looked at, in bytes: the size that browsers allow a cookie (RFC 6265 §6.1).
 pub const MAX_TOKEN_BYTES: usize = 4096;
-
-/// The most that two nodes' readings of ledger time may differ. A token of a node that is ahead is accepted on one that
-/// is behind, and whatever must outlive a token lives this much longer.
-pub const SKEW: Duration = Duration::from_secs(2);
 
 /// The longest `client_id`, in characters.
 pub const MAX_CLIENT_ID_CHARS: usize = 255;

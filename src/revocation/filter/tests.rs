@@ -120,16 +120,19 @@ fn readers_never_miss_an_entry_that_was_there_before_they_looked() {
                 }
             }
         });
-        scope.spawn(|| {
-            let mut turn = 0_usize;
-            while !writer.is_finished() {
-                let known = {
-                    let all = inserted.lock().unwrap();
-                    all.get(turn % all.len().max(1)).copied()
-                };
-                turn = turn.wrapping_mul(7).wrapping_add(13);
-                if let Some(known) = known {
-                    assert!(has(&filter, known));
+        scope.spawn({
+            let (filter, inserted) = (&filter, &inserted);
+            move || {
+                let mut turn = 0_usize;
+                while !writer.is_finished() {
+                    let known = {
+                        let all = inserted.lock().unwrap();
+                        all.get(turn % all.len().max(1)).copied()
+                    };
+                    turn = turn.wrapping_mul(7).wrapping_add(13);
+                    if let Some(known) = known {
+                        assert!(has(filter, known));
+                    }
                 }
             }
         });

@@ -1,0 +1,542 @@
+//! The operator's acts as values: what a command asks, and what it is answered.
+//!
+//! [`Admin::run`] is the one way in, whether the command line runs it in its own process or a running server does it
+//! on the command's behalf. Both values cross the management listener as JSON. Each act leaves one line in the log,
+//! under the target `kickout::audit`.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    database::DatabaseError,
+    ids::{SessionId, Subject, TokenId},
+    passwords::Input,
+    revocation::{Act, Receipt, RevokeError},
+    sessions::{self, Sessions},
+    tokens::keys::{KeyError, KeyInfo, KeyRing},
+    users::{MAX_LISTED, MAX_ROLES, User, Username, is_role},
+};
+
+/// What an operator asks for. A `user` is a subject id or a name; what reads as an id is one.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// Makes an account.
+    UserAdd {
+        /// Its name.
+        username: String,
+        /// Its password.
+        password: PlainPassword,
+        /// Its roles.
+        roles: Vec<String>,
+    },
+    /// Ends a user's sessions and lets no more begin.
+    UserBan {
+        /// Whom.
+        user: String,
+    },
+    /// Lifts a ban.
+    UserUnban {
+        /// Whose.
+        user: String,
+    },
+    /// Lists users by name.
+    UserList {
+        /// From the name after this one on.
+        after: Option<String>,
+    },
+    /// Takes back one access token, whether this service knows it or not.
+    RevokeToken {
+        /// Its `jti`.
+        token: TokenId,
+    },
+    /// Ends one session.
+    RevokeSession {
+        /// Its `sid`.
+        session: SessionId,
+    },
+    /// Ends all sessions of a user.
+    RevokeUser {
+        /// Whose.
+        user: String,
+    },
+    /// Ends all sessions of everybody.
+    RevokeEverything,
+    /// Makes a key that signs once every verifier can know it.
+    KeysGenerate,
+    /// Lists the keys.
+    KeysList,
+}
+
+impl Command {
+    /// The act's name, as the log and the JSON form spell it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::UserAdd { .. } => "user_add",
+            Self::UserBan { .. } => "user_ban",
+            Self::UserUnban { .. } => "user_unban",
+            Self::UserList { .. } => "user_list",
+            Self::RevokeToken { .. } => "revoke_token",
+            Self::RevokeSession { .. } => "revoke_session",
+            Self::RevokeUser { .. } => "revoke_user",
+            Self::RevokeEverything => "revoke_everything",
+            Self::KeysGenerate => "keys_generate",
+            Self::KeysList => "keys_list",
+        }
+    }
+
+    /// Whether it makes something where nothing has to be yet. The others are about what is there already.
+    #[must_use]
+    pub const fn begins(&self) -> bool {
+        matches!(self, Self::UserAdd { .. } | Self::KeysGenerate)
+    }
+
+    /// Whom or what it is about, as the operator wrote it.
+    fn object(&self) -> String {
+        match self {
+            Self::UserAdd { username: user, .. }
+            | Self::UserBan { user }
+            | Self::UserUnban { user }
+            | Self::RevokeUser { user } => user.clone(),
+            Self::RevokeToken { token } => token.to_string(),
+            Self::RevokeSession { session } => session.to_string(),
+            Self::UserList { .. } | Self::RevokeEverything | Self::KeysGenerate | Self::KeysList => String::new(),
+        }
+    }
+}
+
+/// A new password on its way to the process that hashes it. Wiped when dropped.
+#[derive(Serialize, Deserialize)]
+#[serde(from = "String")]
+pub struct PlainPassword(Zeroizing<String>);
+
+impl fmt::Debug for PlainPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlainPassword(…)")
+    }
+}
+
+impl From<String> for PlainPassword {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl From<PlainPassword> for Input {
+    fn from(mut password: PlainPassword) -> Self {
+        std::mem::take(&mut *password.0).into()
+    }
+}
+
+/// What a command is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "value", rename_all = "snake_case")]
+pub enum Answer {
+    /// The account that was made.
+    User(User),
+    /// Users by name.
+    Users {
+        /// At most [`MAX_LISTED`].
+        users: Vec<User>,
+        /// There may be more after the last one.
+        more: bool,
+    },
+    /// A user is not banned any more.
+    Unbanned {
+        /// Who.
+        user: Subject,
+        /// There was a ban to lift.
+        was_banned: bool,
+    },
+    /// Something was revoked.
+    Receipt(Receipt),
+    /// The key that was made.
+    Key(KeyInfo),
+    /// All keys.
+    Keys(Vec<KeyInfo>),
+}
+
+/// Why a command was not done, in words that say what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// What kind of reason.
+    pub kind: ProblemKind,
+    /// For the operator.
+    pub message: String,
+}
+
+/// The kinds of [`Problem`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKind {
+    /// What the command is about does not exist.
+    NotFound,
+    /// It is at odds with what is there.
+    Conflict,
+    /// It asks for what is not allowed.
+    Refused,
+    /// It cannot be done now, and may be later.
+    Unavailable,
+    /// The service is damaged, or at fault.
+    Internal,
+}
+
+impl Problem {
+    /// A problem of this kind.
+    #[must_use]
+    pub fn new(kind: ProblemKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    fn no_user(user: &str) -> Self {
+        let message = format!("there is no user {user:?}. `kickout user list` shows all of them");
+        Self::new(ProblemKind::NotFound, message)
+    }
+}
+
+impl From<sessions::Error> for Problem {
+    fn from(error: sessions::Error) -> Self {
+        use sessions::Error;
+        match error {
+            Error::Revoke(error) => error.into(),
+            Error::Database(error) => error.into(),
+            error => {
+                let kind = match &error {
+                    Error::NoSession => ProblemKind::NotFound,
+                    Error::Taken | Error::Conflict => ProblemKind::Conflict,
+                    Error::Busy(_) => ProblemKind::Unavailable,
+                    _ => ProblemKind::Refused,
+                };
+                let remedy = match &error {
+                    Error::Taken => ". Choose another",
+                    Error::Conflict => ". Try again",
+                    _ => "",
+                };
+                Self::new(kind, format!("{error}{remedy}"))
+            }
+        }
+    }
+}
+
+impl From<RevokeError> for Problem {
+    fn from(error: RevokeError) -> Self {
+        let (kind, remedy) = match &error {
+            RevokeError::Ledger(error) => return error.as_ref().into(),
+            RevokeError::Absent => (ProblemKind::NotFound, "Check the id or the name"),
+            RevokeError::Changed => (ProblemKind::Conflict, "Try again"),
+            RevokeError::Full => (ProblemKind::Unavailable, "Nothing was done: try again in a moment"),
+            RevokeError::Unapplied(_) => {
+                (ProblemKind::Unavailable, "Try again for a receipt: what is recorded is not recorded twice")
+            }
+            RevokeError::Stopping => {
+                (ProblemKind::Unavailable, "Try again when it has stopped or is back: revoking twice does no harm")
+            }
+        };
+        Self::new(kind, format!("{error}. {remedy}"))
+    }
+}
+
+impl From<&DatabaseError> for Problem {
+    fn from(error: &DatabaseError) -> Self {
+        let (kind, remedy) = match error {
+            DatabaseError::Unavailable(_) => (
+                ProblemKind::Unavailable,
+                "Nothing was written: see to it that the disk is neither full nor read-only, and try again",
+            ),
+            DatabaseError::Damaged(_) | DatabaseError::Foreign(_) => {
+                (ProblemKind::Internal, "Stop the service and restore the data folder from a backup")
+            }
+            DatabaseError::Migration(_) => {
+                (ProblemKind::Internal, "Run the version that wrote this database, or a newer one")
+            }
+            DatabaseError::Statement(_) => (ProblemKind::Internal, "This is a fault of kickout: please report it"),
+        };
+        Self::new(kind, format!("{error}. {remedy}"))
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        let kind = if matches!(error, KeyError::Full { .. }) { ProblemKind::Refused } else { ProblemKind::Internal };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Does what operators ask for. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The use cases.
+    pub sessions: Sessions,
+    /// The signing keys.
+    pub keys: Arc<KeyRing>,
+    /// How long a new key is published before it signs.
+    pub key_lead: Duration,
+}
+
+impl Admin {
+    /// Does one act, and logs it: also if the caller has gone before it was done.
+    ///
+    /// # Errors
+    /// [`Problem`].
+    pub async fn run(&self, command: Command) -> Result<Answer, Problem> {
+        let mut audit = Audit::of(&command);
+        let result = self.act(command).await;
+        audit.result = match &result {
+            Ok(_) => "done".to_owned(),
+            Err(problem) => problem.message.clone(),
+        };
+        if let Ok(Answer::Receipt(receipt)) = &result {
+            audit.seq = Some(receipt.seq.0);
+        }
+        result
+    }
+
+    async fn act(&self, command: Command) -> Result<Answer, Problem> {
+        match command {
+            Command::UserAdd { username, password, roles } => self.add(&username, password, roles).await,
+            Command::UserBan { user } => self.revoke(Act::Ban(self.subject(&user).await?), || user).await,
+            Command::UserUnban { user } => {
+                let subject = self.subject(&user).await?;
+                let unbanned = self.sessions.users().unban(subject).await?;
+                let was_banned = unbanned.ok_or_else(|| Problem::no_user(&user))?;
+                Ok(Answer::Unbanned { user: subject, was_banned })
+            }
+            Command::UserList { after } => self.list(after.as_deref()).await,
+            Command::RevokeToken { token } => self.revoke(Act::Token(token), || token.to_string()).await,
+            Command::RevokeSession { session } => {
+                self.revoke(Act::Session { session, of: None }, || session.to_string()).await
+            }
+            Command::RevokeUser { user } => {
+                let subject = self.subject(&user).await?;
+                self.revoke(Act::Subject { subject, keep: None }, || user).await
+            }
+            Command::RevokeEverything => self.revoke(Act::Everything, String::new).await,
+            Command::KeysGenerate => self.generate().await,
+            Command::KeysList => Ok(Answer::Keys(self.keys.list(self.sessions.clock().now()))),
+        }
+    }
+
+    /// Whom an operator means. A name that reads as an id is not looked for: somebody could have taken another's id
+    /// as a name.
+    async fn subject(&self, user: &str) -> Result<Subject, Problem> {
+        if let Ok(subject) = user.parse() {
+            return Ok(subject);
+        }
+        let Ok(name) = Username::parse(user) else { return Err(Problem::no_user(user)) };
+        let account = self.sessions.users().by_name(&name).await?;
+        account.map(|account| account.user.id).ok_or_else(|| Problem::no_user(user))
+    }
+
+    async fn add(&self, username: &str, password: PlainPassword, mut roles: Vec<String>) -> Result<Answer, Problem> {
+        roles.sort_unstable();
+        roles.dedup();
+        if let Some(role) = roles.iter().find(|role| !is_role(role)) {
+            let message = format!("{role:?} cannot be a role: use 1 to 32 of a-z A-Z 0-9 _ : . -");
+            return Err(Problem::new(ProblemKind::Refused, message));
+        }
+        if roles.len() > MAX_ROLES {
+            let message = format!("a user has at most {MAX_ROLES} roles: they travel in every token");
+            return Err(Problem::new(ProblemKind::Refused, message));
+        }
+        Ok(Answer::User(self.sessions.create_user(username, password.into(), &roles).await?))
+    }
+
+    async fn list(&self, after: Option<&str>) -> Result<Answer, Problem> {
+        let after = after.map(Username::parse).transpose();
+        let after = after.map_err(|error| Problem::new(ProblemKind::Refused, error.to_string()))?;
+        let users = self.sessions.users().list(after.as_ref()).await?;
+        let more = users.len() >= usize::try_from(MAX_LISTED).unwrap_or(usize::MAX);
+        Ok(Answer::Users { users, more })
+    }
+
+    async fn revoke(&self, act: Act, whom: impl FnOnce() -> String) -> Result<Answer, Problem> {
+        let is_session = matches!(act, Act::Session { .. });
+        match self.sessions.revoker().revoke(act).await {
+            Ok(revoked) => Ok(Answer::Receipt(revoked.receipt)),
+            Err(RevokeError::Absent) if is_session => Err(Problem::new(
+                ProblemKind::NotFound,
+                format!("there is no session {}: it never was, or it ended more than a day ago", whom()),
+            )),
+            Err(RevokeError::Absent) => Err(Problem::no_user(&whom())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn generate(&self) -> Result<Answer, Problem> {
+        let (keys, now, lead) = (Arc::clone(&self.keys), self.sessions.clock().now(), self.key_lead);
+        // It writes a file and waits until the disk has it.
+        let made = tokio::task::spawn_blocking(move || keys.generate(now, lead)).await;
+        let made = made.map_err(|_| Problem::new(ProblemKind::Internal, "making a key ended without a result"))?;
+        Ok(Answer::Key(made?))
+    }
+}
+
+/// One line in the log, written when the act is over or its caller has gone.
+struct Audit {
+    act: &'static str,
+    object: String,
+    result: String,
+    seq: Option<i64>,
+}
+
+impl Audit {
+    fn of(command: &Command) -> Self {
+        let result = "the caller has gone; the act may have been done".to_owned();
+        Self { act: command.name(), object: command.object(), result, seq: None }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        // What somebody typed is written escaped, so that no line break in it begins a line of its own.
+        tracing::info!(
+            target: "kickout::audit",
+            act = self.act,
+            object = ?self.object,
+            result = ?self.result,
+            seq = self.seq,
+            "operator act"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        ids::Seq,
+        passwords::Refusal,
+        revocation::{Target, sync::LoadError},
+        users::UsernameError,
+    };
+
+    fn add() -> Command {
+        let password = PlainPassword::from("hunter2 hunter2".to_owned());
+        Command::UserAdd { username: "ada".to_owned(), password, roles: vec!["admin".to_owned()] }
+    }
+
+    #[test]
+    fn a_command_shows_its_password_to_the_wire_only() {
+        assert!(!format!("{:?}", add()).contains("hunter2"));
+        let json = serde_json::to_value(add()).unwrap();
+        let expected =
+            json!({"command": "user_add", "username": "ada", "password": "hunter2 hunter2", "roles": ["admin"]});
+        assert_eq!(json, expected);
+        let Command::UserAdd { password, .. } = serde_json::from_value(json).unwrap() else {
+            panic!("another command")
+        };
+        assert_eq!(*password.0, "hunter2 hunter2");
+    }
+
+    #[test]
+    fn every_command_comes_over_the_wire_under_its_name() {
+        let id = "3f0e8c1a-6d2b-4c57-9a41-0b6f5d2e7c88";
+        let commands = [
+            add(),
+            Command::UserBan { user: "ada".to_owned() },
+            Command::UserUnban { user: "ada".to_owned() },
+            Command::UserList { after: None },
+            Command::RevokeToken { token: id.parse().unwrap() },
+            Command::RevokeSession { session: id.parse().unwrap() },
+            Command::RevokeUser { user: id.to_owned() },
+            Command::RevokeEverything,
+            Command::KeysGenerate,
+            Command::KeysList,
+        ];
+        for command in commands {
+            let json = serde_json::to_value(&command).unwrap();
+            assert_eq!(json["command"], command.name());
+            let again: Command = serde_json::from_value(json).unwrap();
+            assert_eq!(format!("{again:?}"), format!("{command:?}"));
+        }
+        let odd = json!({"command": "user_ban", "user": "ada", "until": "tomorrow"});
+        assert!(serde_json::from_value::<Command>(odd).is_err(), "what this version does not know is not ignored");
+    }
+
+    #[test]
+    fn every_answer_comes_over_the_wire_unchanged() {
+        let id: Subject = "3f0e8c1a-6d2b-4c57-9a41-0b6f5d2e7c88".parse().unwrap();
+        let user = User {
+            id,
+            username: "ada".to_owned(),
+            roles: vec!["admin".to_owned()],
+            created_at: Timestamp::from_millis(1),
+            banned_at: None,
+        };
+        let receipt = json!({
+            "seq": 42,
+            "revoked": {"kind": "subject", "id": id},
+            "already": false,
+            "applied": {"nodes": 1, "of": 1},
+            "complete": true,
+            "elapsed_ms": 3.1
+        });
+        let receipt: Receipt = serde_json::from_value(receipt).unwrap();
+        assert_eq!((receipt.seq, receipt.revoked), (Seq(42), Target::Subject(id)));
+        let key = json!({
+            "kid": "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+            "algorithm": "EdDSA",
+            "created_at": 1,
+            "signs_from": 2,
+            "state": "published",
+            "verifies_until": null
+        });
+        let key: KeyInfo = serde_json::from_value(key).unwrap();
+        let answers = [
+            Answer::User(user.clone()),
+            Answer::Users { users: vec![user], more: true },
+            Answer::Unbanned { user: id, was_banned: true },
+            Answer::Receipt(receipt),
+            Answer::Key(key.clone()),
+            Answer::Keys(vec![key]),
+        ];
+        for answer in answers {
+            let text = serde_json::to_string(&answer).unwrap();
+            assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), answer, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_error_has_its_kind_and_says_what_to_do() {
+        use ProblemKind::{Conflict, Internal, NotFound, Refused, Unavailable};
+
+        let damaged = || DatabaseError::Foreign("x".to_owned());
+        let busy = || DatabaseError::Unavailable(sqlx::Error::PoolTimedOut);
+        let broken = LoadError::Broken { after: Seq(1) };
+        let cases: [(Problem, ProblemKind, &str); 13] = [
+            (sessions::Error::Taken.into(), Conflict, "Choose another"),
+            (sessions::Error::Conflict.into(), Conflict, "Try again"),
+            (sessions::Error::NoSession.into(), NotFound, "no such session"),
+            (sessions::Error::Name(UsernameError::Length).into(), Refused, "1 to 64 characters"),
+            (sessions::Error::Password(Refusal::TooShort { min: 15 }).into(), Refused, "at least 15"),
+            (sessions::Error::Busy(crate::passwords::PoolError::Full).into(), Unavailable, "try again"),
+            (sessions::Error::Revoke(RevokeError::Stopping).into(), Unavailable, "Try again"),
+            (sessions::Error::Database(damaged()).into(), Internal, "backup"),
+            (RevokeError::Ledger(Arc::new(busy())).into(), Unavailable, "try again"),
+            (RevokeError::Unapplied(Arc::new(broken)).into(), Unavailable, "Try again for a receipt"),
+            (RevokeError::Full.into(), Unavailable, "Nothing was done"),
+            (KeyError::Full { path: "keys".into() }.into(), Refused, "Prune"),
+            (KeyError::Generate.into(), Internal, "could not make a key"),
+        ];
+        for (problem, kind, words) in cases {
+            assert_eq!(problem.kind, kind, "{problem}");
+            assert!(problem.message.contains(words), "{problem}");
+            let json = serde_json::to_string(&problem).unwrap();
+            assert_eq!(serde_json::from_str::<Problem>(&json).unwrap(), problem);
+        }
+        assert!(Problem::no_user("a\nb").message.contains(r#""a\nb""#), "a name breaks no line");
+    }
+}

@@ -1,0 +1,518 @@
+//! The composition root: the only place that knows everything. The program and every test build the same [`App`].
+//!
+//! [`App::build`] opens what the data folder holds, [`App::start`] begins recording and loads the filter, and
+//! [`App::serve`] answers on two listeners until it is told to drain. A command without a server stops after the
+//! second step.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use axum_server::Handle;
+use hyper_util::rt::TokioTimer;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::Admin,
+    clock::Clock,
+    config::{self, Config},
+    cookies::Cookies,
+    csrf::CsrfTokens,
+    database::{Database, DatabaseError},
+    http::{
+        self, Limits,
+        middleware::Observer,
+        routes::management::Management,
+        state::{AppState, Trust},
+    },
+    instance::DataFolder,
+    lifecycle::{Policy, Tasks},
+    passwords::{self, Passwords, SettingsError},
+    revocation::{
+        Checker, Recorder, Revoker, filter,
+        ledger::Ledger,
+        sync::{LoadError, Replica},
+    },
+    secret::{SecretFileError, ServerSecret},
+    sessions::{self, Sessions, devices::Devices, refresh::RefreshTokens},
+    status::Status,
+    telemetry::metrics::{Metrics, PrunedTable, RebuildReason},
+    tokens::{
+        Issuer, KeyRing, Profile, Verifier,
+        keys::{Algorithm, KeyError, KeySettings},
+    },
+    users::Users,
+};
+
+/// The service cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The server's own key.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
+    /// The signing keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The settings of password hashing.
+    #[error(transparent)]
+    Passwords(#[from] SettingsError),
+    /// The database file is damaged.
+    #[error(
+        "{path}: {source}. Restore it from a backup, or move it away to begin with an empty one: all accounts are \
+         gone then, and every token ever issued is dead", path = path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: DatabaseError,
+    },
+    /// The database cannot be opened.
+    #[error("{path}: {source}. Check that the disk has room and that this user may write there", path = path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: DatabaseError,
+    },
+}
+
+/// The service cannot begin to work.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The ledger cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// The service has stopped with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A listener failed.
+    #[error("listening failed: {0}")]
+    Listen(#[from] io::Error),
+}
+
+/// The two listeners, bound by the caller: a test binds port 0.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For users.
+    pub public: TcpListener,
+    /// For operators.
+    pub management: TcpListener,
+}
+
+/// Everything, put together.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    /// Held for its lock, which makes this process the only one.
+    folder: DataFolder,
+    clock: Clock,
+    database: Database,
+    ledger: Ledger,
+    replica: Arc<Replica>,
+    sessions: Sessions,
+    keys: Arc<KeyRing>,
+    metrics: Metrics,
+    recorder: Mutex<Option<Recorder>>,
+    /// Cancelled when nobody can ask for a revocation any more; then the recorder finishes what waits.
+    over: CancellationToken,
+}
+
+/// Rows that one pruning statement deletes at most: a few milliseconds of the writing connection.
+const PRUNE_ROWS: u32 = 500;
+
+/// Pruning statements in one round at most; what is left waits for the next one.
+const PRUNE_STATEMENTS: u32 = 20;
+
+/// How often expired rows are looked for, keys are retired, and ledger time is noted.
+const MAINTENANCE: Duration = Duration::from_secs(30);
+
+/// How often the filter is asked to drop what has expired, and metrics to fold their samples.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Operators' requests at once: a scraper, probes, a few commands.
+const MANAGEMENT_REQUESTS: usize = 32;
+
+/// Bytes of one request's headers, the request line included. A token takes 1 to 4 KiB of it.
+const HEADER_BYTES: usize = 32 * 1024;
+
+impl App {
+    /// Opens the data folder's database, keys and secret; makes what is missing.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub async fn build(config: Config, clock: Clock, folder: DataFolder) -> Result<Self, BuildError> {
+        let metrics = Metrics::new();
+        let secret = ServerSecret::load_or_create(&folder.path().join("server.secret"))?;
+        let database = open_database(&config, &folder).await?;
+        let access_ttl = config.tokens.access_ttl.duration();
+        let leeway = config.tokens.leeway.duration();
+        let ledger =
+            Ledger::open(database.clone(), &clock, access_ttl, leeway).await.map_err(database_error(&folder))?;
+        let now = ledger.clock().now();
+        let keys = Arc::new(KeyRing::open(
+            KeySettings {
+                folder: folder.path().join("keys"),
+                algorithm: algorithm(config.tokens.algorithm),
+                max_access_ttl: ledger.lifetimes().ceiling(now),
+                leeway,
+            },
+            now,
+        )?);
+        let settings = filter::Settings {
+            capacity: config.revocation.filter.capacity,
+            false_positives: config.revocation.filter.false_positives,
+        };
+        metrics.filter_false_positives_target.set(settings.false_positives);
+        let replica = Arc::new(Replica::new(ledger.id(), settings, now));
+        let (revoker, recorder) =
+            Revoker::new(ledger.clone(), Arc::clone(&replica), config.revocation.queue, metrics.clone());
+        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone());
+        let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: &keys };
+        let sessions = parts.sessions(revoker, checker, metrics.clone())?;
+        let recorder = Mutex::new(Some(recorder));
+        let over = CancellationToken::new();
+        Ok(Self { config, folder, clock, database, ledger, replica, sessions, keys, metrics, recorder, over })
+    }
+
+    /// Begins recording and loads the filter; then checks are answered.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(&self, tasks: &Tasks) -> Result<(), StartError> {
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let since = self.clock.boottime();
+        self.replica.load(&self.ledger).await?;
+        self.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
+        let took_ms = self.clock.boottime().since(since).as_secs_f64() * 1e3;
+        tracing::info!(entries = self.replica.filter().entries, applied = %self.replica.applied(), took_ms, "ready");
+        let over = self.over.clone();
+        tasks.supervise("recorder", Policy::Fatal, move || {
+            let (recorder, over) = (recorder.take(), over.clone());
+            async move {
+                match recorder {
+                    Some(recorder) => {
+                        recorder.run(over.cancelled()).await;
+                        Ok(())
+                    }
+                    None => Err("the recorder runs once"),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// What operators ask for.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin {
+            sessions: self.sessions.clone(),
+            keys: Arc::clone(&self.keys),
+            key_lead: self.config.tokens.key_lead.duration(),
+        }
+    }
+
+    /// The use cases, for benchmarks and embedders.
+    #[must_use]
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub const fn folder(&self) -> &DataFolder {
+        &self.folder
+    }
+
+    /// The signing keys.
+    #[must_use]
+    pub const fn keys(&self) -> &Arc<KeyRing> {
+        &self.keys
+    }
+
+    /// Answers requests until the soft shutdown, then drains.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn serve(self, listeners: Listeners, tasks: Tasks, admin_token: String) -> Result<(), ServeError> {
+        self.maintain(&tasks);
+        let observer = Observer { metrics: self.metrics.clone(), clock: self.clock.clone() };
+        let limits = Limits {
+            body: self.config.http.body_limit,
+            time: self.config.http.request_timeout.duration(),
+            requests: self.config.http.max_requests,
+        };
+        let public = http::public(self.state(), observer.clone(), limits);
+        let management = Management {
+            admin: self.admin(),
+            status: self.status(),
+            token: admin_token.into(),
+            is_guarded: !self.config.management.token.is_empty(),
+        };
+        let management = http::management(management, observer, Limits { requests: MANAGEMENT_REQUESTS, ..limits });
+        let handles = [Handle::new(), Handle::new()];
+        self.stop_with(&tasks, handles.clone());
+        let [public_handle, management_handle] = handles;
+        let timeout = self.config.http.header_timeout.duration();
+        let result = tokio::try_join!(
+            listen(listeners.public, public, public_handle, timeout),
+            listen(listeners.management, management, management_handle, timeout),
+        );
+        // Whoever waited for a revocation has its answer or is gone; what is still queued is recorded before we end.
+        self.over.cancel();
+        if result.is_err() {
+            tasks.shutdown().drain();
+        }
+        let late = tasks.wait(self.config.http.drain_timeout.duration()).await;
+        if !late.is_empty() {
+            tracing::warn!(tasks = ?late, "some tasks did not stop in time");
+        }
+        self.close().await;
+        Ok(result.map(|_| ())?)
+    }
+
+    /// Closes the database. What was acknowledged is durable with or without it.
+    pub async fn close(self) {
+        self.over.cancel();
+        if let Err(error) = self.ledger.keep_time().await {
+            tracing::warn!(%error, "ledger time could not be noted");
+        }
+        self.database.close().await;
+    }
+
+    fn state(&self) -> AppState {
+        let lead = self.config.tokens.key_lead.duration();
+        AppState {
+            sessions: self.sessions.clone(),
+            keys: Arc::clone(&self.keys),
+            cookies: Arc::new(cookies(&self.config.cookies)),
+            trust: Arc::new(Trust {
+                origins: self.config.http.allowed_origins.iter().map(ToString::to_string).collect(),
+                proxies: self.config.http.trusted_proxies.clone(),
+                accept: self.config.verify.accept,
+                jwks_max_age: (lead / 2).min(Duration::from_mins(5)).as_secs(),
+            }),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status::new(Arc::clone(&self.replica), self.ledger.clone(), self.sessions.clone(), self.metrics.clone())
+    }
+
+    /// The two stages of a shutdown, for both listeners.
+    fn stop_with(&self, tasks: &Tasks, handles: [Handle<SocketAddr>; 2]) {
+        let shutdown = tasks.shutdown().clone();
+        let limit = self.config.http.drain_timeout.duration();
+        tasks.spawn("shutdown", async move {
+            shutdown.soft().cancelled().await;
+            for handle in &handles {
+                handle.graceful_shutdown(Some(limit));
+            }
+            tokio::select! {
+                () = shutdown.hard().cancelled() => handles.iter().for_each(Handle::shutdown),
+                () = tokio::time::sleep(limit) => {}
+            }
+        });
+    }
+
+    fn maintain(&self, tasks: &Tasks) {
+        let (replica, ledger, metrics) = (Arc::clone(&self.replica), self.ledger.clone(), self.metrics.clone());
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("filter growth", Policy::Restart, move || {
+            let (replica, ledger, metrics) = (Arc::clone(&replica), ledger.clone(), metrics.clone());
+            let soft = shutdown.soft().clone();
+            async move {
+                while soft.run_until_cancelled(replica.wants_growth()).await.is_some() {
+                    replica.grow(&ledger).await?;
+                    metrics.filter_rebuilds_total.at(RebuildReason::Growth).increment(1);
+                    tracing::info!(capacity = replica.filter().capacity, "the filter has grown");
+                }
+                Ok::<(), LoadError>(())
+            }
+        });
+        let (replica, ledger, metrics) = (Arc::clone(&self.replica), self.ledger.clone(), self.metrics.clone());
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("filter rotation", Policy::Restart, move || {
+            let (replica, ledger, metrics) = (Arc::clone(&replica), ledger.clone(), metrics.clone());
+            let soft = shutdown.soft().clone();
+            async move {
+                while soft.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+                    if replica.rotate(&ledger) {
+                        metrics.filter_rotations_total.increment(1);
+                    }
+                    metrics.upkeep();
+                }
+                Ok::<(), LoadError>(())
+            }
+        });
+        let upkeep = Upkeep {
+            ledger: self.ledger.clone(),
+            devices: Devices::new(self.database.clone()),
+            keys: Arc::clone(&self.keys),
+            metrics: self.metrics.clone(),
+        };
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("maintenance", Policy::Restart, move || {
+            let upkeep = upkeep.clone();
+            let soft = shutdown.soft().clone();
+            async move {
+                while soft.run_until_cancelled(tokio::time::sleep(MAINTENANCE)).await.is_some() {
+                    upkeep.run().await?;
+                }
+                Ok::<(), DatabaseError>(())
+            }
+        });
+    }
+}
+
+/// What is done now and then.
+#[derive(Debug, Clone)]
+struct Upkeep {
+    ledger: Ledger,
+    devices: Devices,
+    keys: Arc<KeyRing>,
+    metrics: Metrics,
+}
+
+impl Upkeep {
+    async fn run(&self) -> Result<(), DatabaseError> {
+        self.ledger.keep_time().await?;
+        let now = self.ledger.clock().now();
+        self.keys.set_max_access_ttl(self.ledger.lifetimes().ceiling(now));
+        // A retired key's file stays for a day: long enough to look into what it has signed.
+        if let Err(error) = self.keys.prune(now, Duration::from_hours(24)) {
+            tracing::warn!(%error, "a retired key could not be removed");
+        }
+        for _ in 0..PRUNE_STATEMENTS {
+            let deleted = self.ledger.prune(PRUNE_ROWS).await?;
+            self.metrics.pruned_total.at(PrunedTable::Revocations).increment(deleted);
+            if deleted == 0 {
+                break;
+            }
+        }
+        for _ in 0..PRUNE_STATEMENTS {
+            let deleted = self.devices.prune(now, PRUNE_ROWS).await?;
+            self.metrics.pruned_total.at(PrunedTable::Sessions).increment(deleted);
+            if deleted == 0 {
+                break;
+            }
+        }
+        self.metrics.prune_backlog.at(PrunedTable::Revocations).set(self.ledger.prune_backlog().await?);
+        self.metrics.prune_backlog.at(PrunedTable::Sessions).set(self.devices.prune_backlog(now).await?);
+        Ok(())
+    }
+}
+
+/// What the use cases are made of.
+struct Parts<'a> {
+    config: &'a Config,
+    secret: &'a ServerSecret,
+    database: &'a Database,
+    ledger: &'a Ledger,
+    keys: &'a Arc<KeyRing>,
+}
+
+impl Parts<'_> {
+    fn sessions(&self, revoker: Revoker, checker: Checker, metrics: Metrics) -> Result<Sessions, BuildError> {
+        let Config { tokens, sessions, accounts, passwords, .. } = self.config;
+        let passwords = passwords::Settings {
+            memory_kib: passwords.memory_kib,
+            iterations: passwords.iterations,
+            parallelism: passwords.parallelism,
+            min_chars: passwords.min_chars,
+            workers: passwords.workers,
+            queue: passwords.queue,
+        };
+        let profile = Arc::new(Profile {
+            issuer: tokens.issuer.clone(),
+            audience: tokens.audience.clone(),
+            client_id: tokens.client_id.clone(),
+            access_ttl: tokens.access_ttl.duration(),
+            leeway: tokens.leeway.duration(),
+        });
+        Ok(Sessions::new(sessions::Parts {
+            settings: sessions::Settings {
+                idle: sessions.idle.duration(),
+                absolute: sessions.absolute.duration(),
+                max_per_user: sessions.max_per_user,
+                signup: accounts.signup,
+            },
+            users: Users::new(self.database.clone()),
+            devices: Devices::new(self.database.clone()),
+            ledger: self.ledger.clone(),
+            revoker,
+            checker,
+            issuer: Issuer::new(Arc::clone(self.keys), Arc::clone(&profile)),
+            verifier: Verifier::new(Arc::clone(self.keys), profile),
+            policy: passwords::Policy::new(&passwords)?,
+            passwords: Passwords::new(&passwords)?,
+            refresh: RefreshTokens::new(self.secret),
+            csrf: CsrfTokens::new(self.secret),
+            metrics,
+        }))
+    }
+}
+
+/// The file of the embedded database.
+#[must_use]
+pub fn database_file(folder: &DataFolder) -> PathBuf {
+    folder.path().join("kickout.db")
+}
+
+async fn open_database(config: &Config, folder: &DataFolder) -> Result<Database, BuildError> {
+    let opened = if config.database.url.is_empty() {
+        Database::open(&database_file(folder)).await
+    } else {
+        Database::open_url(config.database.url.expose()).await
+    };
+    opened.map_err(database_error(folder))
+}
+
+fn database_error(folder: &DataFolder) -> impl FnOnce(DatabaseError) -> BuildError {
+    let path = database_file(folder);
+    move |source| match source {
+        DatabaseError::Damaged(_) => BuildError::Damaged { path, source },
+        source => BuildError::Database { path, source },
+    }
+}
+
+const fn algorithm(algorithm: config::Algorithm) -> Algorithm {
+    match algorithm {
+        config::Algorithm::EdDSA => Algorithm::EdDSA,
+    }
+}
+
+fn cookies(settings: &config::Cookies) -> Cookies {
+    let same_site = match settings.same_site {
+        config::SameSite::Lax => cookie::SameSite::Lax,
+        config::SameSite::Strict => cookie::SameSite::Strict,
+    };
+    Cookies::new(same_site, Some(settings.domain.clone()).filter(|domain| !domain.is_empty()))
+}
+
+/// Serves one listener until its handle says stop. Only HTTP/1.1: what is in front of us speaks it, and its limits are
+/// the simplest to state.
+async fn listen(
+    listener: TcpListener,
+    router: Router,
+    handle: Handle<SocketAddr>,
+    header_timeout: Duration,
+) -> io::Result<()> {
+    let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
+    server
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        // A client that dribbles its headers, or holds an idle connection, is cut.
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEADER_BYTES);
+    server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await
+}

@@ -1,0 +1,137 @@
+//! Everything that ends access and answers with a receipt.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, State},
+    response::{AppendHeaders, IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cookies::Cookies,
+    http::{
+        error::{Kind, Problem},
+        extract::{Authenticated, Json, Leaving, OptionalJson, Via},
+    },
+    ids::SessionId,
+    passwords::Input,
+    revocation::Receipt,
+    sessions::{Ended, Error, Sessions},
+};
+
+/// The answer of an act that ends access: its receipt and, for a client without cookies, the token that goes on.
+#[derive(Debug, Serialize)]
+struct ReceiptAnswer {
+    #[serde(flatten)]
+    receipt: Receipt,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<i64>,
+}
+
+/// What becomes of the caller's own cookies.
+enum Own {
+    Ended,
+    Kept,
+}
+
+/// The body of a plain logout: nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// `POST /v1/auth/logout`: ends this session. Works with the refresh cookie alone, and again.
+pub async fn logout(
+    leaving: Leaving,
+    State(sessions): State<Sessions>,
+    State(cookies): State<Arc<Cookies>>,
+    OptionalJson(Nothing {}): OptionalJson<Nothing>,
+) -> Result<Response, Problem> {
+    let receipt = match sessions.end_session(leaving.identity.session, leaving.identity.subject).await {
+        Ok(receipt) => receipt,
+        // A session of another life of the ledger, or one whose row is gone: there is nothing to end any more.
+        Err(Error::NoSession) => return Err(Problem::new(Kind::SessionEnded)),
+        Err(error) => return Err(error.into()),
+    };
+    let via = if leaving.has_cookies { Via::Cookie } else { Via::Bearer };
+    Ok(answer(&cookies, via, &Own::Ended, Ended { receipt, access: None }))
+}
+
+/// The body of a logout everywhere.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogoutAllBody {
+    #[serde(default)]
+    keep_current: bool,
+}
+
+/// `POST /v1/auth/logout-all`: ends all of this user's sessions, or all others.
+pub async fn logout_all(
+    Authenticated { caller, via }: Authenticated,
+    State(sessions): State<Sessions>,
+    State(cookies): State<Arc<Cookies>>,
+    OptionalJson(body): OptionalJson<LogoutAllBody>,
+) -> Result<Response, Problem> {
+    let ended = sessions.log_out_everywhere(&caller, body.keep_current).await?;
+    let own = if ended.access.is_some() { Own::Kept } else { Own::Ended };
+    Ok(answer(&cookies, via, &own, ended))
+}
+
+/// The body of a password change.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordBody {
+    current: Input,
+    new: Input,
+}
+
+/// `POST /v1/auth/password`: changes the password and ends this user's other sessions.
+pub async fn password(
+    Authenticated { caller, via }: Authenticated,
+    State(sessions): State<Sessions>,
+    State(cookies): State<Arc<Cookies>>,
+    Json(body): Json<PasswordBody>,
+) -> Result<Response, Problem> {
+    let ended = sessions.change_password(&caller, body.current, body.new).await?;
+    let own = if ended.access.is_some() { Own::Kept } else { Own::Ended };
+    Ok(answer(&cookies, via, &own, ended))
+}
+
+/// `DELETE /v1/auth/sessions/{sid}`: ends one of this user's sessions.
+pub async fn end_session(
+    Authenticated { caller, via }: Authenticated,
+    State(sessions): State<Sessions>,
+    State(cookies): State<Arc<Cookies>>,
+    Path(session): Path<String>,
+) -> Result<Response, Problem> {
+    let session: SessionId = session
+        .parse()
+        .map_err(|error| Problem::because(Kind::InvalidRequest, format!("the session in the path is {error}")))?;
+    let receipt = sessions.end_session(session, caller.claims.sub).await?;
+    let own = if session == caller.claims.sid { Own::Ended } else { Own::Kept };
+    Ok(answer(&cookies, via, &own, Ended { receipt, access: None }))
+}
+
+/// 200 if the revocation is in force everywhere, else 202; the caller's own cookies follow what became of its session.
+fn answer(cookies: &Cookies, via: Via, own: &Own, ended: Ended) -> Response {
+    let status = if ended.receipt.complete { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut body = ReceiptAnswer { receipt: ended.receipt, access_token: None, expires_in: None };
+    let set = match (via, own, ended.access) {
+        (Via::Cookie, Own::Ended, _) => cookies.removal().to_vec(),
+        (Via::Cookie, Own::Kept, Some(access)) => {
+            let life = Duration::from_secs(u64::try_from(access.claims.exp - access.claims.iat).unwrap_or(0));
+            vec![cookies.access(&access.text, life)]
+        }
+        (Via::Bearer, Own::Kept, Some(access)) => {
+            body.expires_in = Some(access.claims.exp - access.claims.iat);
+            body.access_token = Some(access.text);
+            Vec::new()
+        }
+        _ => Vec::new(),
+    };
+    let set = set.into_iter().map(|cookie| (header::SET_COOKIE, cookie));
+    (status, AppendHeaders(set), axum::Json(body)).into_response()
+}

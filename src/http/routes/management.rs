@@ -1,0 +1,104 @@
+//! The management listener: for operators and their machines, not for users.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, header};
+use serde::Serialize;
+
+use crate::{
+    admin::{self, Admin, Command},
+    http::{
+        error::{Kind, Problem},
+        extract::{self, Credential},
+    },
+    ids::Seq,
+    revocation::sync::NodeState,
+    secret,
+    status::Status,
+};
+
+/// The state of the management router.
+#[derive(Debug, Clone)]
+pub struct Management {
+    /// Does what operators ask for.
+    pub admin: Admin,
+    /// Knows how the node is.
+    pub status: Status,
+    /// What a request must show to see metrics or to act; metrics are open if none was configured.
+    pub token: Arc<str>,
+    /// Whether metrics need the token as well.
+    pub is_guarded: bool,
+}
+
+/// `GET /healthz`: the process answers.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// How far the node is.
+#[derive(Debug, Serialize)]
+struct Ready {
+    state: &'static str,
+    blocklist: &'static str,
+    applied: Seq,
+}
+
+/// `GET /readyz`: 200 when checks are answered, else 503.
+pub async fn readyz(State(management): State<Management>) -> Response {
+    let state = management.status.node_state();
+    let status = if state == NodeState::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let name = match state {
+        NodeState::Cold => "cold",
+        NodeState::Loading => "loading",
+        NodeState::Live => "live",
+        NodeState::Stale => "stale",
+    };
+    let body = Ready { state: name, blocklist: "in process", applied: management.status.applied() };
+    (status, Json(body)).into_response()
+}
+
+/// `GET /metrics`: Prometheus text.
+pub async fn metrics(State(management): State<Management>, headers: HeaderMap) -> Result<impl IntoResponse, Problem> {
+    if management.is_guarded {
+        authorize(&management, &headers)?;
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], management.status.render()))
+}
+
+/// `POST /v1/admin/commands`: does what a command on the same data folder asks for.
+pub async fn command(
+    State(management): State<Management>,
+    headers: HeaderMap,
+    extract::Json(command): extract::Json<Command>,
+) -> Response {
+    if let Err(problem) = authorize(&management, &headers) {
+        return problem.into_response();
+    }
+    match management.admin.run(command).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(problem) => (status(problem.kind), Json(problem)).into_response(),
+    }
+}
+
+const fn status(kind: admin::ProblemKind) -> StatusCode {
+    match kind {
+        admin::ProblemKind::NotFound => StatusCode::NOT_FOUND,
+        admin::ProblemKind::Conflict => StatusCode::CONFLICT,
+        admin::ProblemKind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        admin::ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        admin::ProblemKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn authorize(management: &Management, headers: &HeaderMap) -> Result<(), Problem> {
+    match Credential::bearer(headers)? {
+        Credential::Bearer(token) if secret::equal(token.as_bytes(), management.token.as_bytes()) => Ok(()),
+        Credential::Bearer(_) => Err(Problem::new(Kind::TokenInvalid)),
+        _ => Err(Problem::new(Kind::TokenMissing)),
+    }
+}

@@ -1,0 +1,72 @@
+//! Answers for others: forward-auth for a proxy, and the public keys.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, response::IntoResponse};
+use http::{HeaderName, HeaderValue, Method, header, request::Parts};
+
+use crate::{
+    config::Accept,
+    http::{
+        error::{Kind, Problem},
+        extract::{Credential, CsrfGuard, is_proxied},
+        state::{AppState, Trust},
+    },
+    sessions::Sessions,
+    tokens::KeyRing,
+};
+
+const SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
+const SESSION: HeaderName = HeaderName::from_static("x-auth-session");
+const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
+const SEQ: HeaderName = HeaderName::from_static("x-kickout-seq");
+
+/// Where proxies put the method of the request they ask about: Traefik and Caddy, and by habit nginx.
+const ORIGINAL_METHOD: [HeaderName; 2] =
+    [HeaderName::from_static("x-forwarded-method"), HeaderName::from_static("x-original-method")];
+
+/// `/v1/auth/verify`, any method: 200 with who it is, for nginx `auth_request`, Traefik, Caddy and Envoy.
+pub async fn verify(State(state): State<AppState>, parts: Parts) -> Result<impl IntoResponse, Problem> {
+    let credential = match state.trust.accept {
+        Accept::Cookie => Credential::cookie(&parts.headers, &state.cookies)?,
+        Accept::Bearer => Credential::bearer(&parts.headers)?,
+        Accept::Both => Credential::find(&parts.headers, &state.cookies)?,
+    };
+    let is_cookie = matches!(credential, Credential::Cookie(_));
+    let guard = CsrfGuard::of(&parts, &state.trust, &original_method(&parts, &state.trust), is_cookie)?;
+    let Some(token) = credential.token() else { return Err(Problem::new(Kind::TokenMissing)) };
+    let caller = state.sessions.authenticate(token).await?;
+    guard.admit(&state.sessions, caller.claims.sid)?;
+    Ok([
+        (SUBJECT, text(&caller.claims.sub.to_string())),
+        (SESSION, text(&caller.claims.sid.to_string())),
+        (ROLES, text(&caller.claims.roles.join(" "))),
+        (SEQ, HeaderValue::from(caller.seq.0)),
+    ])
+}
+
+fn text(value: &str) -> HeaderValue {
+    // Ids and roles are plain ASCII words.
+    HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The method of the request that is asked about. A trusted proxy says it. If somebody else does, it counts only if it
+/// makes the rule stricter: a proxy that was not configured as trusted must not switch the CSRF rule off by mistake.
+fn original_method(parts: &Parts, trust: &Trust) -> Method {
+    let said = ORIGINAL_METHOD.iter().find_map(|name| parts.headers.get(name));
+    let said = said.map(|value| Method::from_bytes(value.as_bytes()).unwrap_or(Method::POST));
+    match said {
+        Some(said) if is_proxied(parts, trust) || !said.is_safe() => said,
+        _ => parts.method.clone(),
+    }
+}
+
+/// `GET /.well-known/jwks.json`: the public keys (RFC 7517).
+pub async fn jwks(
+    State(keys): State<Arc<KeyRing>>,
+    State(sessions): State<Sessions>,
+    State(trust): State<Arc<Trust>>,
+) -> impl IntoResponse {
+    let caching = format!("public, max-age={}", trust.jwks_max_age);
+    ([(header::CACHE_CONTROL, caching)], Json(keys.jwks(sessions.clock().now())))
+}

@@ -1,0 +1,60 @@
+//! What handlers can ask for. One state; an extractor takes exactly the part it uses.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use ipnet::IpNet;
+
+use crate::{config::Accept, cookies::Cookies, sessions::Sessions, telemetry::metrics::Metrics, tokens::KeyRing};
+
+/// The state of the public router.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// The use cases.
+    pub sessions: Sessions,
+    /// The signing keys, for the JWKS.
+    pub keys: Arc<KeyRing>,
+    /// How cookies are made.
+    pub cookies: Arc<Cookies>,
+    /// Whom a request may come from.
+    pub trust: Arc<Trust>,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// Whom a request may come from, and who may speak for it.
+#[derive(Debug)]
+pub struct Trust {
+    /// Origins, beside our own, whose pages may use cookies here.
+    pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-*` headers are believed.
+    pub proxies: Vec<IpNet>,
+    /// Which credentials forward-auth looks at.
+    pub accept: Accept,
+    /// How long a JWKS may be cached, in seconds: well within the time a new key is published before it signs.
+    pub jwks_max_age: u64,
+}
+
+impl FromRef<AppState> for Sessions {
+    fn from_ref(state: &AppState) -> Self {
+        state.sessions.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<KeyRing> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.keys)
+    }
+}
+
+impl FromRef<AppState> for Arc<Cookies> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.cookies)
+    }
+}
+
+impl FromRef<AppState> for Arc<Trust> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.trust)
+    }
+}
