@@ -147,3 +147,6 @@ pub enum Tier {
     /// The ledger.
     Ledger,
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,21 +134,17 @@ impl ServerSecret {
     /// # Errors
     /// [`SecretFileError`].
     pub fn load_or_create(path: &Path) -> Result<Self, SecretFileError> {
-        match read_private(path)? {
-            Some(bytes) => {
-                let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| SecretFileError::Damaged {
-                    path: path.to_owned(),
-                    problem: "it does not hold 32 bytes",
-                    loss: "every refresh token and CSRF token dies with it",
-                })?;
-                Ok(Self::new(bytes))
-            }
-            None => {
-                let secret = Self::new(random());
-                write_private(path, secret.0.as_slice())?;
-                Ok(secret)
-            }
-        }
+        let Some(bytes) = read_private(path)? else {
+            let secret = Self::new(random());
+            write_private(path, secret.0.as_slice())?;
+            return Ok(secret);
+        };
+        let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| SecretFileError::Damaged {
+            path: path.to_owned(),
+            problem: "it does not hold 32 bytes",
+            loss: "every refresh token and CSRF token dies with it",
+        })?;
+        Ok(Self::new(bytes))
     }
 
     /// A key for one purpose: HMAC-SHA-256 of the purpose's name under the secret (a KDF in the sense of

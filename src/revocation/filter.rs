@@ -47,6 +47,7 @@ pub struct Settings {
 impl Settings {
     /// What one probe of one generation may give wrongly, so that a check's probes together keep the target.
     #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a small number of probes")]
     pub fn per_probe(&self) -> f64 {
         self.false_positives / (GENERATIONS * IDS_PER_CHECK) as f64
     }

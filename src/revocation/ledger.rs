@@ -26,7 +26,7 @@ use super::{
 };
 
 /// Expired rows stay this long before they are pruned: long enough to look into an incident of yesterday.
-const KEEP_EXPIRED: Duration = Duration::from_secs(24 * 3600);
+const KEEP_EXPIRED: Duration = Duration::from_hours(24);
 
 /// Rows per page of a load. About 10 ms of reading; a transaction has far fewer rows, so a page never cuts one.
 const PAGE_ROWS: usize = 10_000;

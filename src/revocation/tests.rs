@@ -1,0 +1,361 @@
+//! The ledger, the replica, the checker and the recorder together, over a real database file.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::SqliteConnection;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    feed::Link,
+    filter::Settings,
+    ledger::{Done, Ledger},
+    sync::{LoadError, NodeState, Replica},
+    *,
+};
+use crate::{
+    clock::{Clock, ManualClock},
+    database::{Database, DatabaseError},
+    ids::Seq,
+    telemetry::metrics::Metrics,
+};
+
+const TTL: Duration = Duration::from_mins(15);
+const HOUR_MS: i64 = 3_600_000;
+
+struct Node {
+    folder: tempfile::TempDir,
+    time: Arc<ManualClock>,
+    database: Database,
+    ledger: Ledger,
+    replica: Arc<Replica>,
+    checker: Checker,
+}
+
+impl Node {
+    async fn start() -> Self {
+        Self::open(tempfile::tempdir().unwrap(), ManualClock::at(1_700_000_000_000), TTL).await
+    }
+
+    async fn open(folder: tempfile::TempDir, time: Arc<ManualClock>, ttl: Duration) -> Self {
+        let database = Database::open(&folder.path().join("kickout.db")).await.unwrap();
+        let clock = Clock::Manual(Arc::clone(&time));
+        let ledger = Ledger::open(database.clone(), &clock, ttl, Duration::ZERO).await.unwrap();
+        let settings = Settings { capacity: 1000, false_positives: 0.001 };
+        let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now()));
+        replica.load(&ledger).await.unwrap();
+        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), Metrics::new());
+        Self { folder, time, database, ledger, replica, checker }
+    }
+
+    async fn restart(self, ttl: Duration) -> Self {
+        self.database.close().await;
+        Self::open(self.folder, self.time, ttl).await
+    }
+
+    async fn user(&self) -> Subject {
+        let id = Subject::random();
+        let mut writing = self.database.write().await.unwrap();
+        sqlx::query("INSERT INTO users (id, name, name_key, password, created_at) VALUES ($1, $2, $2, '', 0)")
+            .bind(id.uuid())
+            .bind(id.to_string())
+            .execute(writing.connection())
+            .await
+            .unwrap();
+        id
+    }
+
+    async fn session(&self, subject: Subject, generation: i64) -> Presented {
+        let session = SessionId::random();
+        let mut writing = self.database.write().await.unwrap();
+        sqlx::query(
+            "INSERT INTO sessions (id, user_id, generation, secret, rotated_at, created_at, last_used_at, expires_at, absolute_until)
+             VALUES ($1, $2, $3, zeroblob(32), 0, 0, 0, 9000000000000, 9000000000000)",
+        )
+        .bind(session.uuid())
+        .bind(subject.uuid())
+        .bind(generation)
+        .execute(writing.connection())
+        .await
+        .unwrap();
+        let generation = Generation(generation);
+        Presented { token: TokenId::random(), session, subject, generation, epoch: self.ledger.id() }
+    }
+
+    async fn record(&self, acts: &[Act]) -> Vec<Outcome> {
+        let recorded = self.ledger.record(acts).await.unwrap();
+        if let Some(batch) = &recorded.batch {
+            assert_eq!(self.replica.apply(batch), Link::Next);
+        }
+        recorded.outcomes
+    }
+
+    async fn done(&self, act: Act) -> Done {
+        match self.record(&[act]).await.remove(0) {
+            Outcome::Done(done) => done,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn verdict(&self, presented: &Presented) -> Verdict {
+        self.checker.check(presented).await.verdict
+    }
+}
+
+#[tokio::test]
+async fn each_scope_ends_exactly_what_it_names_also_after_a_reload() {
+    let mut node = Node::start().await;
+    let (alice, bob) = (node.user().await, node.user().await);
+    let one = node.session(alice, 0).await;
+    let two = node.session(alice, 0).await;
+    let other = node.session(bob, 0).await;
+    let sibling = Presented { token: TokenId::random(), ..one };
+
+    node.done(Act::Token(one.token)).await;
+    for round in 0..2 {
+        assert_eq!(node.verdict(&one).await, Verdict::Revoked(Cause::Token), "round {round}");
+        assert_eq!(node.verdict(&sibling).await, Verdict::Active);
+        node = node.restart(TTL).await;
+    }
+    node.done(Act::Session { session: one.session, of: Some(alice) }).await;
+    for _ in 0..2 {
+        assert_eq!(node.verdict(&sibling).await, Verdict::Revoked(Cause::Session));
+        assert_eq!(node.verdict(&two).await, Verdict::Active);
+        node = node.restart(TTL).await;
+    }
+    node.done(Act::Subject { subject: alice, keep: None }).await;
+    let after = node.session(alice, 1).await;
+    for _ in 0..2 {
+        assert_eq!(node.verdict(&two).await, Verdict::Revoked(Cause::Subject));
+        assert_eq!(node.verdict(&after).await, Verdict::Active);
+        assert_eq!(node.verdict(&other).await, Verdict::Active);
+        node = node.restart(TTL).await;
+    }
+    node.done(Act::Everything).await;
+    let reborn = node.session(bob, 2).await;
+    for _ in 0..2 {
+        assert_eq!(node.verdict(&other).await, Verdict::Revoked(Cause::Everything));
+        assert_eq!(node.verdict(&after).await, Verdict::Revoked(Cause::Everything));
+        assert_eq!(node.verdict(&reborn).await, Verdict::Active);
+        node = node.restart(TTL).await;
+    }
+    let stranger = Presented { epoch: LedgerId::random(), ..reborn };
+    assert_eq!(node.verdict(&stranger).await, Verdict::Revoked(Cause::Epoch));
+}
+
+#[tokio::test]
+async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation() {
+    let node = Node::start().await;
+    let alice = node.user().await;
+    let mine = node.session(alice, 0).await;
+    let other = node.session(alice, 0).await;
+
+    let done = node.done(Act::Subject { subject: alice, keep: Some(mine.session) }).await;
+    assert_eq!(done.kept.map(|kept| kept.generation), Some(Generation(1)));
+    for tier in [Tier::Ledger, Tier::Known] {
+        let checked = node.checker.check(&mine).await;
+        assert_eq!((checked.verdict, checked.tier), (Verdict::Active, tier), "looked up once, then known");
+    }
+    assert_eq!(node.verdict(&other).await, Verdict::Revoked(Cause::Subject));
+
+    node.done(Act::Subject { subject: alice, keep: None }).await;
+    assert_eq!(node.verdict(&mine).await, Verdict::Revoked(Cause::Subject));
+    let renewed = Presented { generation: Generation(1), ..mine };
+    assert_eq!(node.verdict(&renewed).await, Verdict::Revoked(Cause::Subject));
+}
+
+#[tokio::test]
+async fn nothing_left_to_do_is_said_and_names_the_row_that_did_it() {
+    let node = Node::start().await;
+    let alice = node.user().await;
+    let session = node.session(alice, 0).await;
+    let act = Act::Session { session: session.session, of: Some(alice) };
+
+    // Twins in one transaction, then again in a later one.
+    let outcomes = node.record(&[act.clone(), act.clone(), Act::Token(session.token), Act::Token(session.token)]).await;
+    let said: Vec<_> = outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
+            Outcome::Done(done) => (done.seq, done.already),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(said, [(Seq(1), false), (Seq(1), true), (Seq(1), false), (Seq(1), true)]);
+    node.done(Act::Ban(alice)).await;
+    assert_eq!(node.replica.applied(), Seq(2));
+    let again = node.done(act).await;
+    assert_eq!((again.seq, again.already), (Seq(1), true));
+    let again = node.done(Act::Ban(alice)).await;
+    assert_eq!((again.seq, again.already), (Seq(2), true));
+    assert_eq!(node.replica.applied(), Seq(2), "an act that finds nothing to do takes no number");
+
+    let bob = node.user().await;
+    for absent in [
+        Act::Session { session: SessionId::random(), of: None },
+        Act::Session { session: session.session, of: Some(bob) },
+        Act::Subject { subject: Subject::random(), keep: None },
+        Act::Ban(Subject::random()),
+    ] {
+        assert_eq!(node.record(std::slice::from_ref(&absent)).await, [Outcome::Absent], "{absent:?}");
+    }
+    let stale = Act::Password { subject: bob, version: 7, password: "x".into(), keep: None };
+    assert_eq!(node.record(&[stale]).await, [Outcome::Changed]);
+}
+
+#[tokio::test]
+async fn an_entry_outlives_every_token_it_denies_and_then_goes() {
+    let node = Node::start().await;
+    let alice = node.user().await;
+    let one = node.session(alice, 0).await;
+    node.done(Act::Token(one.token)).await;
+    // A token issued in the last moment before lives 15 minutes more.
+    node.time.advance(TTL);
+    let node = node.restart(TTL).await;
+    assert_eq!(node.verdict(&one).await, Verdict::Revoked(Cause::Token));
+    assert_eq!(node.ledger.prune(1000).await.unwrap(), 0);
+    node.time.advance(Duration::from_hours(25));
+    assert_eq!(node.ledger.prune(1000).await.unwrap(), 1);
+    assert_eq!(node.ledger.prune_backlog().await.unwrap(), 0);
+    let node = node.restart(TTL).await;
+    assert_eq!(node.replica.applied(), Seq(1), "a pruned history still has its number");
+    node.done(Act::Token(one.token)).await;
+    assert_eq!(node.replica.applied(), Seq(2));
+}
+
+#[tokio::test]
+async fn a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed() {
+    let node = Node::start().await;
+    let before = node.ledger.clock().now();
+    node.done(Act::Token(TokenId::random())).await;
+    node.time.step_wall(-HOUR_MS);
+    node.ledger.keep_time().await.unwrap();
+    assert_eq!(node.ledger.clock().now(), before);
+    let node = node.restart(TTL).await;
+    assert_eq!(node.ledger.clock().now(), before, "also over a restart");
+    node.time.advance(Duration::from_secs(1));
+    assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(1), "it goes on");
+    node.time.step_wall(3 * HOUR_MS);
+    node.ledger.keep_time().await.unwrap();
+    assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(7201));
+}
+
+#[tokio::test]
+async fn a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone() {
+    let node = Node::start().await;
+    let now = node.ledger.clock().now();
+    let node = node.restart(Duration::from_mins(1)).await;
+    assert_eq!(node.ledger.lifetimes().ceiling(now), TTL);
+    let node = node.restart(Duration::from_mins(1)).await;
+    assert_eq!(node.ledger.lifetimes().ceiling(now + TTL), TTL, "also after one more restart");
+    assert_eq!(node.ledger.lifetimes().ceiling(now + TTL + Duration::from_millis(1)), Duration::from_mins(1));
+    node.time.advance(TTL + Duration::from_secs(1));
+    let node = node.restart(Duration::from_mins(30)).await;
+    assert_eq!(node.ledger.lifetimes().ceiling(node.ledger.clock().now()), Duration::from_mins(30));
+}
+
+#[tokio::test]
+async fn a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing() {
+    for (damage, says) in [
+        ("DELETE FROM revocations WHERE seq = 2", "broken"),
+        ("UPDATE revocations SET prev = prev + 1 WHERE seq = 2", "broken"),
+        ("DELETE FROM revocations WHERE seq = 3", "broken"),
+        ("UPDATE head SET tag = tag + 1", "broken"),
+        ("UPDATE revocations SET kind = 9 WHERE seq = 2", "does not know"),
+        ("UPDATE revocations SET id = x'00' WHERE seq = 2", "16 bytes"),
+        ("UPDATE revocations SET floor = 3 WHERE seq = 2", "floor"),
+    ] {
+        let node = Node::start().await;
+        let alice = node.user().await;
+        let one = node.session(alice, 0).await;
+        for _ in 0..3 {
+            node.done(Act::Token(TokenId::random())).await;
+        }
+        assert_eq!(node.verdict(&one).await, Verdict::Active);
+        let mut writing = node.database.write().await.unwrap();
+        run(writing.connection(), damage).await;
+        drop(writing);
+        let error: LoadError = node.replica.load(&node.ledger).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{damage}: {error}");
+        assert_eq!(node.replica.state(), NodeState::Stale);
+        assert_eq!(node.verdict(&one).await, Verdict::Unknown(Ignorance::Loading), "{damage}");
+    }
+}
+
+async fn run(connection: &mut SqliteConnection, statement: &'static str) {
+    sqlx::query(statement).execute(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_history_loads_in_pages_and_grows_the_filter() {
+    let node = Node::start().await;
+    let mut revoked = Vec::new();
+    for _ in 0..50 {
+        let tokens: Vec<_> = (0..256).map(|_| TokenId::random()).collect();
+        node.record(&tokens.iter().map(|&token| Act::Token(token)).collect::<Vec<_>>()).await;
+        revoked.extend(tokens);
+    }
+    tokio::time::timeout(Duration::from_secs(5), node.replica.wants_growth())
+        .await
+        .expect("12 800 are more than 1 000");
+    node.replica.grow(&node.ledger).await.unwrap();
+    assert_eq!(node.replica.filter().capacity, 12_800 * 3 / 2);
+    let node = node.restart(TTL).await;
+    assert_eq!(node.replica.filter().entries, 12_800);
+    let alice = node.user().await;
+    let one = node.session(alice, 0).await;
+    assert_eq!(node.verdict(&one).await, Verdict::Active);
+    for token in revoked {
+        assert_eq!(node.verdict(&Presented { token, ..one }).await, Verdict::Revoked(Cause::Token));
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen() {
+    let node = Node::start().await;
+    let alice = node.user().await;
+    let (first, second) = (node.session(alice, 0).await, node.session(alice, 0).await);
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, Metrics::new());
+    let over = CancellationToken::new();
+    // Behind the node's back: recorded, and never applied here.
+    node.ledger.record(&[Act::Session { session: first.session, of: None }]).await.unwrap();
+    let stop = over.clone();
+    let ((), receipt) = tokio::join!(recorder.run(stop.cancelled()), async {
+        let receipt = revoker.revoke(Act::Token(second.token)).await.unwrap().receipt;
+        over.cancel();
+        receipt
+    });
+    assert_eq!(receipt.seq, Seq(2));
+    assert_eq!(node.verdict(&first).await, Verdict::Revoked(Cause::Session));
+    assert_eq!(node.verdict(&second).await, Verdict::Revoked(Cause::Token));
+    assert!(matches!(revoker.revoke(Act::Everything).await, Err(RevokeError::Stopping)));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_an_answer() {
+    let node = Node::start().await;
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 1, Metrics::new());
+    let waiting = revoker.revoke(Act::Token(TokenId::random()));
+    let refused = revoker.revoke(Act::Token(TokenId::random()));
+    let (first, second) = tokio::join!(
+        async {
+            let first = waiting.await;
+            first.map(|revoked| revoked.receipt.complete)
+        },
+        async {
+            let second = refused.await;
+            // Only now does anybody record.
+            recorder.run(std::future::ready(())).await;
+            second
+        }
+    );
+    assert!(matches!(second, Err(RevokeError::Full)));
+    assert!(first.unwrap());
+}
+
+#[tokio::test]
+async fn a_ledger_that_cannot_be_written_says_so_and_records_nothing() {
+    let node = Node::start().await;
+    node.database.close().await;
+    let error = node.ledger.record(&[Act::Token(TokenId::random())]).await.unwrap_err();
+    assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
+    assert_eq!(node.replica.applied(), Seq(0));
+}
