@@ -310,6 +310,7 @@ impl App {
     /// The two stages of a shutdown, for both listeners.
     fn stop_with(&self, tasks: &Tasks, handles: [Handle<SocketAddr>; 2]) {
         let shutdown = tasks.shutdown().clone();
+        let over = self.over.clone();
         let limit = self.config.http.drain_timeout.duration();
         tasks.spawn("shutdown", async move {
             shutdown.soft().cancelled().await;
@@ -318,7 +319,7 @@ impl App {
             }
             tokio::select! {
                 () = shutdown.hard().cancelled() => handles.iter().for_each(Handle::shutdown),
-                () = tokio::time::sleep(limit) => {}
+                () = over.cancelled() => {}
             }
         });
     }

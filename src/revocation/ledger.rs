@@ -198,6 +198,31 @@ impl Ledger {
         Ok(Self { database, clock, id: LedgerId::from(head.try_get::<Uuid, _>("ledger")?), lifetimes })
     }
 
+    /// Begins another life of the ledger in a database that was restored from a backup: every token and session issued
+    /// before is dead, whatever the backup had forgotten. Nobody may have the ledger open.
+    ///
+    /// A floor is not enough for that: the lost history may have raised generations beyond what the backup knows.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn begin_anew(self) -> Result<LedgerId, DatabaseError> {
+        let id = LedgerId::random();
+        let now = self.clock.now().as_millis();
+        let mut writing = self.database.write().await?;
+        let mut tx = writing.begin().await?;
+        sqlx::query("UPDATE head SET ledger = $1, clock = max(clock, $2)")
+            .bind(id.uuid())
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("UPDATE sessions SET ended_at = $1, expires_at = min(expires_at, $1) WHERE ended_at IS NULL")
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
     /// This ledger's life.
     #[must_use]
     pub const fn id(&self) -> LedgerId {

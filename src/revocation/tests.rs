@@ -330,6 +330,21 @@ async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen() {
 }
 
 #[tokio::test]
+async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_backup_forgot() {
+    let node = Node::start().await;
+    let alice = node.user().await;
+    let ahead = node.session(alice, 99).await;
+    assert_eq!(node.verdict(&ahead).await, Verdict::Active);
+    let id = node.ledger.clone().begin_anew().await.unwrap();
+    assert_ne!(id, node.ledger.id());
+    let node = node.restart(TTL).await;
+    assert_eq!(node.ledger.id(), id);
+    assert_eq!(node.verdict(&ahead).await, Verdict::Revoked(Cause::Epoch));
+    let done = node.done(Act::Session { session: ahead.session, of: None }).await;
+    assert!(done.already);
+}
+
+#[tokio::test]
 async fn a_full_queue_is_an_answer() {
     let node = Node::start().await;
     let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 1, Metrics::new());
