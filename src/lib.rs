@@ -1,6 +1,7 @@
 //! Kickout.
 pub mod admin;
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod cookies;
