@@ -253,6 +253,9 @@ impl From<&DatabaseError> for Problem {
                 ProblemKind::Unavailable,
                 "Nothing was written: see to it that the disk is neither full nor read-only, and try again",
             ),
+            DatabaseError::InUse | DatabaseError::File(_) => {
+                (ProblemKind::Unavailable, "See to it that this process alone may use it")
+            }
             DatabaseError::Damaged(_) | DatabaseError::Foreign(_) => {
                 (ProblemKind::Internal, "Stop the service and restore the data folder from a backup")
             }

@@ -15,6 +15,7 @@ use std::{
 use axum::Router;
 use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -30,8 +31,9 @@ use crate::{
         routes::management::Management,
         state::{AppState, Trust},
     },
+    ids::LedgerId,
     instance::DataFolder,
-    lifecycle::{Policy, Tasks},
+    lifecycle::{Fatal, Policy, Tasks},
     passwords::{self, Passwords, SettingsError},
     revocation::{
         Checker, Recorder, Revoker, filter,
@@ -88,6 +90,9 @@ pub enum StartError {
     /// The ledger cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// It was told to stop before it was ready.
+    #[error("stopped before it was ready")]
+    Stopped,
 }
 
 /// The service has stopped with an error.
@@ -137,8 +142,9 @@ const MAINTENANCE: Duration = Duration::from_secs(30);
 /// How often the filter is asked to drop what has expired, and metrics to fold their samples.
 const TICK: Duration = Duration::from_secs(2);
 
-/// Operators' requests at once: a scraper, probes, a few commands.
-const MANAGEMENT_REQUESTS: usize = 32;
+/// Operators' requests: a scraper, probes, a few commands at once, each small; none is cut short because users' requests
+/// are.
+const MANAGEMENT_LIMITS: Limits = Limits { body: 16 * 1024, time: Duration::from_secs(30), requests: 32 };
 
 /// Bytes of one request's headers, the request line included. A token takes 1 to 4 KiB of it.
 const HEADER_BYTES: usize = 32 * 1024;
@@ -182,31 +188,53 @@ impl App {
         Ok(Self { config, folder, clock, database, ledger, replica, sessions, keys, metrics, recorder, over })
     }
 
-    /// Begins recording and loads the filter; then checks are answered.
+    /// Begins to load the filter, and to record when it is loaded. Until then checks are not answered and revocations
+    /// wait. A ledger that cannot be loaded ends the process.
+    pub fn begin(&self, tasks: &Tasks) -> JoinHandle<Result<(), LoadError>> {
+        let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (replica, ledger, clock) = (Arc::clone(&self.replica), self.ledger.clone(), self.clock.clone());
+        let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
+        tasks.spawn("load", async move {
+            let since = clock.boottime();
+            if let Err(error) = replica.load(&ledger).await {
+                later.shutdown().fail(Fatal { task: "load", problem: error.to_string() });
+                return Err(error);
+            }
+            metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
+            let took_ms = clock.boottime().since(since).as_secs_f64() * 1e3;
+            tracing::info!(entries = replica.filter().entries, applied = %replica.applied(), took_ms, "ready");
+            let mut recorder = recorder;
+            later.supervise("recorder", Policy::Fatal, move || {
+                let (recorder, over) = (recorder.take(), over.clone());
+                async move {
+                    recorder.ok_or("the recorder runs once")?.run(over.cancelled()).await;
+                    Ok::<(), &str>(())
+                }
+            });
+            Ok(())
+        })
+    }
+
+    /// Begins, and waits until checks are answered.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(&self, tasks: &Tasks) -> Result<(), StartError> {
-        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let since = self.clock.boottime();
-        self.replica.load(&self.ledger).await?;
-        self.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
-        let took_ms = self.clock.boottime().since(since).as_secs_f64() * 1e3;
-        tracing::info!(entries = self.replica.filter().entries, applied = %self.replica.applied(), took_ms, "ready");
-        let over = self.over.clone();
-        tasks.supervise("recorder", Policy::Fatal, move || {
-            let (recorder, over) = (recorder.take(), over.clone());
-            async move {
-                match recorder {
-                    Some(recorder) => {
-                        recorder.run(over.cancelled()).await;
-                        Ok(())
-                    }
-                    None => Err("the recorder runs once"),
-                }
-            }
-        });
-        Ok(())
+        match self.begin(tasks).await {
+            Ok(loaded) => Ok(loaded?),
+            Err(_) => Err(StartError::Stopped),
+        }
+    }
+
+    /// Says that the database was restored from a backup: begins another life of the ledger, in which everything ever
+    /// issued is dead.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn restored(self) -> Result<LedgerId, DatabaseError> {
+        let id = self.ledger.clone().begin_anew().await?;
+        self.close().await;
+        Ok(id)
     }
 
     /// What operators ask for.
@@ -256,7 +284,7 @@ impl App {
             token: admin_token.into(),
             is_guarded: !self.config.management.token.is_empty(),
         };
-        let management = http::management(management, observer, Limits { requests: MANAGEMENT_REQUESTS, ..limits });
+        let management = http::management(management, observer, MANAGEMENT_LIMITS);
         let handles = [Handle::new(), Handle::new()];
         self.stop_with(&tasks, handles.clone());
         let [public_handle, management_handle] = handles;

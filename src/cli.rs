@@ -21,6 +21,7 @@ use crate::{
     app::{App, BuildError, ServeError, StartError},
     clock::Clock,
     config::{Config, Loaded, LogFormat, Problems, Source},
+    database::DatabaseError,
     instance::{DataFolder, FolderError},
     lifecycle::Fatal,
     telemetry,
@@ -107,6 +108,9 @@ pub enum Failure {
     /// The application could not be put together.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The database refused.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// It could not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -157,10 +161,17 @@ impl Cli {
                  again. Nothing was done. To do it, add --yes",
             ));
         }
+        if let Verb::Restored { yes: false } = verb {
+            return Err(Failure::Unconfirmed(
+                "this would end every session and kill every token ever issued: everybody has to log in again. \
+                 Nothing was done. To do it, add --yes",
+            ));
+        }
         let loaded = Config::load(&Source::new(self.config, env::vars_os()))?;
         let (command, form) = match verb {
             Verb::Serve => return serve::serve(loaded).await,
             Verb::Migrate => return migrate(loaded.config).await,
+            Verb::Restored { .. } => return restored(loaded.config).await,
             Verb::Config { what: ConfigVerb::Check } => return Ok(check(&loaded)),
             Verb::User { what } => user(what)?,
             Verb::Revoke { what } => (revoke(what), Form::Text),
@@ -201,6 +212,17 @@ async fn migrate(config: Config) -> Result<ExitCode, Failure> {
     let path = folder.path().to_owned();
     App::build(config, Clock::System, folder).await?.close().await;
     output::hint(&format!("The database of {} is up to date.", path.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn restored(config: Config) -> Result<ExitCode, Failure> {
+    telemetry::init(log_format(config.log.format), COMMAND_LOG)?;
+    if !config.data_dir.exists() {
+        return Err(Failure::NoFolder { path: config.data_dir });
+    }
+    let folder = DataFolder::open(&config.data_dir)?;
+    let ledger = App::build(config, Clock::System, folder).await?.restored().await?;
+    output::hint(&format!("The ledger is {ledger} now. Nothing that was issued before is accepted any more."));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -81,6 +81,16 @@ impl fmt::Display for Timestamp {
     }
 }
 
+impl Timestamp {
+    /// For `serialize_with`: as the API writes times (RFC 3339, UTC).
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn as_text<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
 

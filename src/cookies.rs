@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn cookies_are_spelled_as_designed_and_removed_with_the_same_attributes() {
         let cookies = Cookies::new(SameSite::Lax, None);
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         assert_eq!(
             cookies.access("t", day),
             "__Host-kickout-access=t; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=86400"

@@ -3,7 +3,15 @@
 //! Reads go to a small pool. Writes go through one connection, because SQLite has one writer: waiting in the pool's
 //! queue is fair, where waiting for SQLite's own lock is polling. `ledger`, `users` and `sessions` hold the statements.
 
-use std::{path::Path, str::FromStr, time::Duration};
+use std::{
+    fs::{File, TryLockError},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     Connection, Sqlite, SqliteConnection, SqlitePool, Transaction,
@@ -23,6 +31,12 @@ pub enum DatabaseError {
     /// Busy, full, or out of reach: it may work later. Nothing was written.
     #[error("the database cannot be used now: {0}")]
     Unavailable(#[source] sqlx::Error),
+    /// Another process uses the file. What it writes would stay unseen here.
+    #[error("another process uses this database: stop it, or give this one another database.url")]
+    InUse,
+    /// The file cannot be made or locked, or the URL names none.
+    #[error("the database file cannot be used: {0}")]
+    File(#[source] io::Error),
     /// The file is not a database, or its pages contradict each other.
     #[error("the database is damaged: {0}")]
     Damaged(#[source] sqlx::Error),
@@ -81,6 +95,8 @@ pub fn is_duplicate(error: &sqlx::Error) -> bool {
 pub struct Database {
     readers: SqlitePool,
     writer: SqlitePool,
+    /// Held while the database is open: one process per file, also if two data folders name the same one.
+    lock: Arc<Mutex<Option<File>>>,
 }
 
 impl Database {
@@ -103,6 +119,7 @@ impl Database {
     }
 
     async fn with(options: SqliteConnectOptions) -> Result<Self, DatabaseError> {
+        let lock = Arc::new(Mutex::new(Some(take(options.get_filename())?)));
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -126,7 +143,7 @@ impl Database {
             .max_lifetime(None)
             .connect_with(options.read_only(true))
             .await?;
-        Ok(Self { readers, writer })
+        Ok(Self { readers, writer, lock })
     }
 
     /// A connection that only reads.
@@ -149,6 +166,30 @@ impl Database {
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Makes the file if it is missing, readable by its owner alone (SQLite gives its log files the same mode), and takes
+/// the lock beside it. The lock is not on the file itself, where SQLite keeps locks of its own.
+fn take(file: &Path) -> Result<File, DatabaseError> {
+    if file.as_os_str().is_empty() || file == Path::new(":memory:") || file.starts_with("file:") {
+        let problem = "database.url must name a file, like sqlite:///var/lib/kickout/kickout.db";
+        return Err(DatabaseError::File(io::Error::new(io::ErrorKind::InvalidInput, problem)));
+    }
+    let private = |path: &Path| {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(path).map_err(DatabaseError::File)
+    };
+    private(file)?;
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".lock");
+    let lock = private(Path::new(&beside))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse),
+        Err(TryLockError::Error(error)) => Err(DatabaseError::File(error)),
     }
 }
 

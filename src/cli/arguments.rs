@@ -68,6 +68,17 @@ pub(super) enum Verb {
         #[command(subcommand)]
         what: RevokeVerb,
     },
+    /// Say that the data folder was restored from a backup
+    ///
+    /// A backup does not know what was revoked after it was made. This begins another life of the ledger: every token
+    /// and every session issued before is dead, and everybody has to log in again. Accounts stay. The server must not
+    /// be running.
+    #[command(after_help = "Example:\n  kickout restored --yes")]
+    Restored {
+        /// Do it; without this it is refused
+        #[arg(long)]
+        yes: bool,
+    },
     /// Make and list signing keys
     Keys {
         #[command(subcommand)]

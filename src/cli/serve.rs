@@ -51,11 +51,12 @@ pub(super) async fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
     let shutdown = Shutdown::new();
     let tasks = Tasks::new(shutdown.clone());
     let app = App::build(config.clone(), Clock::System, folder).await?;
-    app.start(&tasks).await?;
     // Until here a signal ends the process on the spot: nothing was promised to anybody yet.
     let signals = Signals::listen().map_err(Failure::Signals)?;
     shutdown.listen_for_signals(config.http.drain_timeout.duration()).map_err(Failure::Signals)?;
     output::text(&banner(&config, &app, addresses));
+    // Not waited for: health and readiness are answered while a large ledger loads.
+    app.begin(&tasks);
     tracing::info!(http = %addresses.public, management = %addresses.management, "serving");
 
     let count = run(app.serve(listeners, tasks, token), signals, &shutdown, CUT_LIMIT).await?;

@@ -66,10 +66,13 @@ pub struct Device {
     /// What the client called it.
     pub device: Option<String>,
     /// When it logged in.
+    #[serde(serialize_with = "Timestamp::as_text")]
     pub created_at: Timestamp,
     /// When it was last used to log in or refresh.
+    #[serde(serialize_with = "Timestamp::as_text")]
     pub last_used_at: Timestamp,
     /// When it ends if it is not used.
+    #[serde(serialize_with = "Timestamp::as_text")]
     pub expires_at: Timestamp,
     /// From where it logged in.
     pub address: Option<String>,

@@ -4,6 +4,7 @@ use axum::{Json, extract::State};
 use serde::Serialize;
 
 use crate::{
+    clock::Timestamp,
     http::{error::Problem, extract::Authenticated},
     ids::{SessionId, Subject},
     sessions::{Sessions, devices::Device},
@@ -16,8 +17,9 @@ pub struct Me {
     username: String,
     roles: Vec<String>,
     session: SessionId,
-    /// When the access token expires, in seconds since 1970.
-    expires_at: i64,
+    /// When the access token expires.
+    #[serde(serialize_with = "Timestamp::as_text")]
+    expires_at: Timestamp,
 }
 
 /// `GET /v1/auth/me`.
@@ -31,7 +33,7 @@ pub async fn me(
         username: user.username,
         roles: caller.claims.roles,
         session: caller.claims.sid,
-        expires_at: caller.claims.exp,
+        expires_at: Timestamp::from_millis(caller.claims.exp * 1000),
     }))
 }
 

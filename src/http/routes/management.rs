@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::State,
+    extract::{FromRequestParts, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use serde::Serialize;
 
 use crate::{
@@ -73,15 +73,15 @@ pub async fn metrics(State(management): State<Management>, headers: HeaderMap) -
 /// `POST /v1/admin/commands`: does what a command on the same data folder asks for.
 pub async fn command(
     State(management): State<Management>,
-    headers: HeaderMap,
+    _: Operator,
     extract::Json(command): extract::Json<Command>,
 ) -> Response {
-    if let Err(problem) = authorize(&management, &headers) {
-        return problem.into_response();
-    }
     match management.admin.run(command).await {
         Ok(answer) => Json(answer).into_response(),
-        Err(problem) => (status(problem.kind), Json(problem)).into_response(),
+        // A problem of its own kind: the command line reads it, and the layers must not replace it.
+        Err(problem) => {
+            (status(problem.kind), [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
+        }
     }
 }
 
@@ -92,6 +92,18 @@ const fn status(kind: admin::ProblemKind) -> StatusCode {
         admin::ProblemKind::Refused => StatusCode::UNPROCESSABLE_ENTITY,
         admin::ProblemKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         admin::ProblemKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A request that has shown the token; looked at before its body is.
+#[derive(Debug)]
+pub struct Operator;
+
+impl FromRequestParts<Management> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, management: &Management) -> Result<Self, Problem> {
+        authorize(management, &parts.headers).map(|()| Self)
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 
-const LIFE: Duration = Duration::from_secs(900);
+const LIFE: Duration = Duration::from_mins(15);
 
 fn key() -> u128 {
     u128::from_le_bytes(secret::random())
