@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::SqliteConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -14,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, ManualClock},
-    database::{Database, DatabaseError},
+    database::{Database, DatabaseError, sql},
     ids::Seq,
     telemetry::metrics::Metrics,
 };
@@ -54,11 +53,10 @@ impl Node {
 
     async fn user(&self) -> Subject {
         let id = Subject::random();
-        let mut writing = self.database.write().await.unwrap();
-        sqlx::query("INSERT INTO users (id, name, name_key, password, created_at) VALUES ($1, $2, $2, '', 0)")
+        sql("INSERT INTO users (id, name, name_key, password, created_at) VALUES ($1, $2, $2, '', 0)")
             .bind(id.uuid())
             .bind(id.to_string())
-            .execute(writing.connection())
+            .execute(&mut self.database.write().await.unwrap())
             .await
             .unwrap();
         id
@@ -66,15 +64,15 @@ impl Node {
 
     async fn session(&self, subject: Subject, generation: i64) -> Presented {
         let session = SessionId::random();
-        let mut writing = self.database.write().await.unwrap();
-        sqlx::query(
+        sql(
             "INSERT INTO sessions (id, user_id, generation, secret, rotated_at, created_at, last_used_at, expires_at, absolute_until)
-             VALUES ($1, $2, $3, zeroblob(32), 0, 0, 0, 9000000000000, 9000000000000)",
+             VALUES ($1, $2, $3, $4, 0, 0, 0, 9000000000000, 9000000000000)",
         )
         .bind(session.uuid())
         .bind(subject.uuid())
         .bind(generation)
-        .execute(writing.connection())
+        .bind([7_u8; 32].as_slice())
+        .execute(&mut self.database.write().await.unwrap())
         .await
         .unwrap();
         let generation = Generation(generation);
@@ -270,18 +268,12 @@ async fn a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_noth
             node.done(Act::Token(TokenId::random())).await;
         }
         assert_eq!(node.verdict(&one).await, Verdict::Active);
-        let mut writing = node.database.write().await.unwrap();
-        run(writing.connection(), damage).await;
-        drop(writing);
+        sql(damage).execute(&mut node.database.write().await.unwrap()).await.unwrap();
         let error: LoadError = node.replica.load(&node.ledger).await.unwrap_err();
         assert!(error.to_string().contains(says), "{damage}: {error}");
         assert_eq!(node.replica.state(), NodeState::Stale);
         assert_eq!(node.verdict(&one).await, Verdict::Unknown(Ignorance::Loading), "{damage}");
     }
-}
-
-async fn run(connection: &mut SqliteConnection, statement: &'static str) {
-    sqlx::query(statement).execute(connection).await.unwrap();
 }
 
 #[tokio::test]
