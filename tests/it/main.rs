@@ -3,6 +3,10 @@
 mod support {
     pub(crate) mod ledger;
     pub(crate) mod postgres;
+    pub(crate) mod proxy;
 }
 
+mod contract_accounts;
 mod contract_ledger;
+mod postgres_outages;
+mod two_nodes;
