@@ -39,7 +39,8 @@ async fn a_commit_whose_answer_is_lost_is_found_however_it_was_lost() {
         let (proxy, _, ledger) = behind_a_proxy().await;
         assert_eq!(revoke(&ledger).await.1.unwrap(), Seq(1));
         proxy.next_commit(fate);
-        let (token, seq) = revoke(&ledger).await;
+        let limit = Duration::from_secs(30);
+        let (token, seq) = tokio::time::timeout(limit, revoke(&ledger)).await.expect("an answer in bounded time");
         assert!(proxy.is_over(), "{fate:?}");
         assert_eq!(seq.unwrap(), Seq(2), "{fate:?}");
         assert_eq!(ledger.exact(Target::Token(token)).await.unwrap(), Exact::Revoked, "{fate:?}");

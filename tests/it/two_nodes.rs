@@ -88,6 +88,21 @@ async fn log_in(
     Some((new.id(), generation))
 }
 
+/// 60 sessions of one user, in the order of nothing.
+async fn crowd(database: &Database, subject: Subject) -> Vec<SessionId> {
+    let far = 9_000_000_000_000_i64;
+    let rows = sql("INSERT INTO sessions (id, user_id, generation, secret, rotated_at, created_at, last_used_at,
+                                          expires_at, absolute_until)
+                    SELECT gen_random_uuid(), $1, 0, $2, 0, 0, 0, $3, $3 FROM generate_series(1, 60) RETURNING id")
+    .bind(subject.uuid())
+    .bind([7_u8; 32].as_slice())
+    .bind(far)
+    .fetch_all(&mut database.write().await.unwrap())
+    .await
+    .unwrap();
+    rows.iter().map(|row| row.uuid("id").unwrap().into()).collect()
+}
+
 /// Whether a session's row has ended, and its generation.
 async fn row(database: &Database, session: SessionId) -> (bool, Generation) {
     let row = sql("SELECT ended_at, generation FROM sessions WHERE id = $1")
@@ -177,15 +192,15 @@ async fn whatever_two_nodes_record_at_once_is_one_history_without_a_hole_and_nob
 #[tokio::test]
 async fn nodes_that_end_the_same_sessions_in_opposite_orders_do_not_wait_in_a_circle() {
     let pair = Pair::start().await;
-    for round in 0..ROUNDS / 3 {
+    for round in 0..ROUNDS / 5 {
+        // Enough that taking all the locks takes a while.
         let (mut acts, mut subjects) = (Vec::new(), Vec::new());
         for _ in 0..4 {
             let subject = ledger::user(&pair.database).await;
             subjects.push(Act::Subject { subject, keep: None });
-            for _ in 0..6 {
-                let session = ledger::session(&pair.database, subject, 0).await;
-                acts.push(Act::Session { session, of: None });
-            }
+            acts.extend(
+                crowd(&pair.database, subject).await.into_iter().map(|session| Act::Session { session, of: None }),
+            );
         }
         let mut opposite = acts.clone();
         opposite.reverse();
@@ -275,6 +290,23 @@ async fn a_session_that_was_to_live_on_does_not_if_everything_is_ended_first() {
     assert_eq!(batch.rows[0].floor.unwrap().except, None);
     assert_eq!(done(recorded.outcomes[0].clone()).kept, None);
     assert!(row(&pair.database, mine).await.0);
+}
+
+#[tokio::test]
+async fn ending_everything_waits_for_nobody() {
+    let pair = Pair::start().await;
+    let user = ledger::user(&pair.database).await;
+    let (held, generation) = pair.log_in(user, 0).await.unwrap();
+    let (free, _) = pair.log_in(user, 0).await.unwrap();
+    let mut rival = pair.other.begin().await.unwrap();
+    let hold = sql("SELECT id FROM sessions WHERE id = $1 {for update}").bind(held.uuid());
+    hold.fetch_one(&mut rival).await.unwrap();
+    pair.one.record(&[Act::Everything]).await.unwrap();
+    rival.rollback().await;
+    assert!(row(&pair.database, free).await.0);
+    assert!(generation < pair.floor().await, "the one that was held is dead by the floor");
+    let devices = Devices::new(pair.database.clone());
+    assert!(devices.list(user, pair.one.clock().now()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
