@@ -299,8 +299,8 @@ async fn ending_everything_waits_for_nobody() {
     let (held, generation) = pair.log_in(user, 0).await.unwrap();
     let (free, _) = pair.log_in(user, 0).await.unwrap();
     let mut rival = pair.other.begin().await.unwrap();
-    let hold = sql("SELECT id FROM sessions WHERE id = $1 {for update}").bind(held.uuid());
-    hold.fetch_one(&mut rival).await.unwrap();
+    let locking = sql("SELECT id FROM sessions WHERE id = $1 {for update}").bind(held.uuid());
+    locking.fetch_one(&mut rival).await.unwrap();
     pair.one.record(&[Act::Everything]).await.unwrap();
     rival.rollback().await;
     assert!(row(&pair.database, free).await.0);
