@@ -36,7 +36,8 @@ use crate::{
     lifecycle::{Fatal, Policy, Tasks},
     passwords::{self, Passwords, SettingsError},
     revocation::{
-        Checker, Recorder, Revoker, filter,
+        Checker, OnStale, Recorder, Revoker, filter,
+        lease::Lease,
         ledger::Ledger,
         sync::{LoadError, Replica},
     },
@@ -187,10 +188,10 @@ impl App {
             false_positives: config.revocation.filter.false_positives,
         };
         metrics.filter_false_positives_target.set(settings.false_positives);
-        let replica = Arc::new(Replica::new(ledger.id(), settings, now));
+        let replica = Arc::new(Replica::new(ledger.id(), settings, now, Lease::unlimited()));
         let (revoker, recorder) =
-            Revoker::new(ledger.clone(), Arc::clone(&replica), config.revocation.queue, metrics.clone());
-        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone());
+            Revoker::new(ledger.clone(), Arc::clone(&replica), config.revocation.queue, None, metrics.clone());
+        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), OnStale::Deny, metrics.clone());
         let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: &keys };
         let sessions = parts.sessions(revoker, checker, metrics.clone())?;
         let recorder = Mutex::new(Some(recorder));

@@ -26,6 +26,18 @@ pub const SKEW: Duration = Duration::from_secs(2);
 pub struct BootInstant(u64);
 
 impl BootInstant {
+    /// The reading `ns` nanoseconds after the machine started.
+    #[must_use]
+    pub const fn from_nanos(ns: u64) -> Self {
+        Self(ns)
+    }
+
+    /// Nanoseconds since the machine started.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

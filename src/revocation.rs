@@ -29,7 +29,9 @@
 pub mod feed;
 pub mod filter;
 pub mod known;
+pub mod lease;
 pub mod ledger;
+pub mod node;
 pub mod sync;
 
 mod checker;
@@ -40,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Generation, LedgerId, SessionId, Subject, TokenId};
 
 pub use self::{
-    checker::{Checked, Checker},
+    checker::{Checked, Checker, OnStale},
     ledger::{Act, Outcome},
     revoker::{Receipt, Recorder, RevokeError, Revoked, Revoker},
 };
@@ -131,6 +133,8 @@ pub enum Cause {
 pub enum Ignorance {
     /// It has not loaded the ledger yet, or is loading it again.
     Loading,
+    /// Its lease is over: it has not heard from the ledger for too long.
+    Stale,
     /// The exact look failed.
     Store,
 }

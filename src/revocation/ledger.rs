@@ -24,7 +24,7 @@ macro_rules! end_sessions {
 }
 
 mod lifetimes;
-mod rows;
+pub(super) mod rows;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -33,22 +33,23 @@ use arc_swap::ArcSwap;
 
 use crate::{
     clock::{Clock, LedgerClock, Timestamp},
-    database::{Database, DatabaseError, sql},
+    database::{Database, DatabaseError, Transaction, sql},
     ids::{Generation, LedgerId, OperationId, Seq, SessionId, Subject, TokenId},
     secret,
 };
 
 use super::{
-    Target,
+    Cause, Presented, Target,
     feed::{Batch, Cursor, Tag},
     known::{Exact, Floors},
+    lease::{self, Authority},
 };
 
 pub use self::lifetimes::Lifetimes;
 
 use self::{
     lifetimes::millis,
-    rows::{columns, read_floor, read_row},
+    rows::{columns, read_floor},
     write::Write,
 };
 
@@ -145,6 +146,8 @@ pub struct Recorded {
     pub batch: Option<Batch>,
     /// One outcome per act, in their order.
     pub outcomes: Vec<Outcome>,
+    /// What the transaction itself found about who may acknowledge it; `None` where this process is all there is.
+    pub authority: Option<Authority>,
 }
 
 /// The ledger's head as a load reads it.
@@ -234,6 +237,12 @@ impl Ledger {
         Ok(id)
     }
 
+    /// Its database.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// This ledger's life.
     #[must_use]
     pub const fn id(&self) -> LedgerId {
@@ -300,13 +309,14 @@ impl Ledger {
         let operation = OperationId::random();
         let mut tx = self.database.begin().await?;
         let (batch, outcomes) = Write::new(&mut tx, self, operation).run(acts).await?;
+        let authority = if tx.is_alone() { None } else { Some(announce(&mut tx, batch.as_ref()).await?) };
         let Some(batch) = batch else {
             tx.rollback().await;
-            return Ok(Recorded { batch, outcomes });
+            return Ok(Recorded { batch, outcomes, authority });
         };
         match tx.commit().await {
             Err(error) if !self.is_settled(operation, batch.cursor.seq).await? => Err(error),
-            _ => Ok(Recorded { batch: Some(batch), outcomes }),
+            _ => Ok(Recorded { batch: Some(batch), outcomes, authority }),
         }
     }
 
@@ -384,21 +394,38 @@ impl Ledger {
         .bind(i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX))
         .fetch_all(&mut self.database.read().await?)
         .await?;
-        let full = rows.len() == PAGE_ROWS;
-        let mut batches: Vec<Batch> = Vec::new();
+        rows::batches(self.id, &rows, rows.len() == PAGE_ROWS)
+    }
+
+    /// Why a token is dead, if it is: the answer of the ledger itself, in one statement, for a node that knows nothing.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn cause(&self, presented: &Presented) -> Result<Option<Cause>, DatabaseError> {
+        let rows = sql("SELECT h.ledger, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
+                        LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
+                                                OR (r.kind = 3 AND r.id = $3)")
+        .bind(presented.token.uuid().as_bytes().as_slice())
+        .bind(presented.session.uuid().as_bytes().as_slice())
+        .bind(presented.subject.uuid().as_bytes().as_slice())
+        .fetch_all(&mut self.database.read().await?)
+        .await?;
+        let mut floors = Floors::default();
         for row in &rows {
-            let cursor = Cursor { seq: Seq(row.int("seq")?), tag: Tag(row.int("tag")?) };
-            let parsed = read_row(row)?;
-            match batches.last_mut() {
-                Some(batch) if batch.cursor == cursor => batch.rows.push(parsed),
-                _ => batches.push(Batch { ledger: self.id, prev: Tag(row.int("prev")?), cursor, rows: vec![parsed] }),
+            if LedgerId::from(row.uuid("ledger")?) != presented.epoch {
+                return Ok(Some(Cause::Epoch));
+            }
+            if presented.generation.0 < row.int("head_floor")? {
+                return Ok(Some(Cause::Everything));
+            }
+            match row.opt_int("kind")? {
+                Some(1) => return Ok(Some(Cause::Token)),
+                Some(2) => return Ok(Some(Cause::Session)),
+                Some(_) => floors = read_floor(row)?.map_or(floors, |floor| floors.and(floor)),
+                None => {}
             }
         }
-        if full {
-            // The last transaction may go on beyond this page.
-            batches.pop();
-        }
-        Ok(batches)
+        Ok(floors.deny(presented.generation, presented.session).then_some(Cause::Subject))
     }
 
     /// The exact answer for one id. Expired rows that are still there count too: they can only deny what is dead.
@@ -454,6 +481,19 @@ impl Ledger {
         .execute(&mut self.database.write().await?)
         .await
     }
+}
+
+/// Tells the other nodes, when and if this commits, and reads whether their acknowledgements may be believed.
+async fn announce(tx: &mut Transaction, batch: Option<&Batch>) -> Result<Authority, DatabaseError> {
+    let row = sql(concat!(
+        "SELECT (settled AND server = ", lease::server!(), ")::int::bigint AS settled, max_hold,
+                (CASE WHEN $1 > 0 THEN pg_notify($2, $1::text) END)::text AS told FROM head"
+    ))
+    .bind(batch.map_or(0, |batch| batch.cursor.seq.0))
+    .bind(lease::FEED_CHANNEL)
+    .fetch_one(tx)
+    .await?;
+    Ok(Authority { is_settled: row.int("settled")? == 1, max_hold: lifetimes::duration(row.int("max_hold")?) })
 }
 
 fn random_tag() -> i64 {

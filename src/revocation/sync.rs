@@ -21,6 +21,7 @@ use super::{
     feed::{Batch, Cursor, Link, Row, Tag},
     filter::{Filter, Settings, Stats},
     known::{Known, Touched},
+    lease::Lease,
     ledger::Ledger,
 };
 
@@ -60,6 +61,7 @@ pub enum LoadError {
 pub struct Replica {
     ledger: LedgerId,
     state: AtomicU8,
+    pub(super) lease: Lease,
     applied: AtomicI64,
     floor: AtomicI64,
     pub(super) filter: Filter,
@@ -75,9 +77,10 @@ pub struct Replica {
 impl Replica {
     /// A replica that has read nothing yet.
     #[must_use]
-    pub fn new(ledger: LedgerId, settings: Settings, now: Timestamp) -> Self {
+    pub fn new(ledger: LedgerId, settings: Settings, now: Timestamp, lease: Lease) -> Self {
         Self {
             ledger,
+            lease,
             state: AtomicU8::new(NodeState::Cold as u8),
             applied: AtomicI64::new(0),
             floor: AtomicI64::new(0),
@@ -127,7 +130,14 @@ impl Replica {
 
     /// Stops answering checks until the next load.
     pub fn stop(&self) {
+        self.lease.end();
         self.state.store(NodeState::Stale as u8, Ordering::Release);
+    }
+
+    /// Where the history stands that this node has applied.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        *self.lock()
     }
 
     /// Whether the ledger stands where this node stands.
@@ -140,6 +150,10 @@ impl Replica {
     /// check that begins later sees it.
     pub fn apply(&self, batch: &Batch) -> Link {
         let mut cursor = self.lock();
+        // A load is not to be overtaken: it says itself where it ends.
+        if self.state() != NodeState::Live {
+            return Link::Gap;
+        }
         let link = batch.link(self.ledger, *cursor);
         if link != Link::Next {
             return link;
@@ -160,12 +174,15 @@ impl Replica {
         link
     }
 
-    /// Reads the whole live ledger and goes live. Nobody may apply meanwhile.
+    /// Reads the whole live ledger and goes live. Nothing is applied meanwhile.
     ///
     /// # Errors
     /// [`LoadError`]; the node is not live then.
     pub async fn load(&self, ledger: &Ledger) -> Result<(), LoadError> {
-        self.state.store(NodeState::Loading as u8, Ordering::Release);
+        {
+            let _no_applier = self.lock();
+            self.state.store(NodeState::Loading as u8, Ordering::Release);
+        }
         let end = match self.rebuild(ledger).await {
             Ok(end) => end,
             Err(error) => {
@@ -175,7 +192,8 @@ impl Replica {
         };
         // What was known "alive" was known of the history before; nothing may be carried over.
         self.known.clear();
-        *self.lock() = end;
+        let mut cursor = self.lock();
+        *cursor = end;
         self.applied.store(end.seq.0, Ordering::Release);
         self.state.store(NodeState::Live as u8, Ordering::Release);
         Ok(())

@@ -40,9 +40,9 @@ impl Node {
         let clock = Clock::Manual(Arc::clone(&time));
         let ledger = Ledger::open(database.clone(), &clock, ttl, Duration::ZERO).await.unwrap();
         let settings = Settings { capacity: 1000, false_positives: 0.001 };
-        let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now()));
+        let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now(), lease::Lease::unlimited()));
         replica.load(&ledger).await.unwrap();
-        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), Metrics::new());
+        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), OnStale::Deny, Metrics::new());
         Self { folder, time, database, ledger, replica, checker }
     }
 
@@ -305,7 +305,7 @@ async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen() {
     let node = Node::start().await;
     let alice = node.user().await;
     let (first, second) = (node.session(alice, 0).await, node.session(alice, 0).await);
-    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, Metrics::new());
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, None, Metrics::new());
     let over = CancellationToken::new();
     // Behind the node's back: recorded, and never applied here.
     node.ledger.record(&[Act::Session { session: first.session, of: None }]).await.unwrap();
@@ -339,7 +339,7 @@ async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_back
 #[tokio::test]
 async fn a_full_queue_is_an_answer() {
     let node = Node::start().await;
-    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 1, Metrics::new());
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 1, None, Metrics::new());
     let waiting = revoker.revoke(Act::Token(TokenId::random()));
     let refused = revoker.revoke(Act::Token(TokenId::random()));
     let (first, second) = tokio::join!(
