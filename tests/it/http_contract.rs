@@ -50,7 +50,7 @@ async fn signup_makes_an_account_once() {
 
     let again = json!({"username": "aLICE", "password": PASSWORD});
     app.post("/v1/auth/signup").json(&again).await.is_problem(409, "username-taken");
-    app.stop().await;
+    drop(app.stop().await);
 }
 
 #[tokio::test]
@@ -309,7 +309,8 @@ async fn a_password_change_needs_the_old_one_and_takes_only_a_good_new_one() {
 #[tokio::test]
 async fn verify_says_who_it_is_in_headers() {
     let app = TestApp::start().await;
-    let command = json!({"command": "user_add", "username": "carol", "password": PASSWORD, "roles": ["admin", "audit"]});
+    let command =
+        json!({"command": "user_add", "username": "carol", "password": PASSWORD, "roles": ["admin", "audit"]});
     let made = app.manage(Method::POST, "/v1/admin/commands").bearer(ADMIN_TOKEN).json(&command).await.expect(200);
     let login = json!({"username": "carol", "password": PASSWORD, "delivery": "body"});
     let login = app.post("/v1/auth/login").json(&login).await.expect(200).json();
@@ -441,9 +442,10 @@ async fn pages_of_an_allowed_origin_can_read_answers_and_refusals_and_others_can
     assert_eq!(answer.header("access-control-allow-origin"), Some(PAGE));
     assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
     assert_eq!(names(&answer, "access-control-allow-methods"), ["get", "post", "delete"].map(str::to_owned).into());
-    assert!(names(&answer, "access-control-allow-headers").is_superset(
-        &["content-type", "authorization", "x-csrf-token"].map(str::to_owned).into()
-    ));
+    assert!(
+        names(&answer, "access-control-allow-headers")
+            .is_superset(&["content-type", "authorization", "x-csrf-token"].map(str::to_owned).into())
+    );
 
     let refused = app.get("/v1/auth/me").header("origin", PAGE).await;
     refused.is_problem(401, "token-missing");

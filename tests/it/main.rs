@@ -11,6 +11,7 @@
 //! | [`races`] | no login outlives the act that it races |
 //! | [`bad_input`] | what clients get for requests that are not as they should be |
 //! | [`csrf`] | which requests of a browser count as its user's |
+//! | [`lifecycle`] | it stops soon, and not before what was begun is done |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
 
@@ -20,6 +21,7 @@ mod architecture;
 mod bad_input;
 mod csrf;
 mod http_contract;
+mod lifecycle;
 mod races;
 mod revocation;
 mod secrets;

@@ -64,7 +64,7 @@ async fn a_logout_ends_every_token_of_its_session_and_no_other() {
     phone.log_out().await;
     app.refuses(&phone.access()).await;
     app.accepts(&bobs.access()).await;
-    app.stop().await;
+    drop(app.stop().await);
 }
 
 #[tokio::test]
@@ -320,7 +320,7 @@ async fn a_restart_keeps_what_has_ended_and_what_lives() {
     app.restart().await;
     app.accepts(&later.access()).await;
     assert!(later.log_out().await.seq > 5, "numbers go on");
-    app.stop().await;
+    drop(app.stop().await);
 }
 
 #[tokio::test]

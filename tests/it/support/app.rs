@@ -31,7 +31,7 @@ pub(crate) struct TestApp {
     clock: Clock,
     running: Running,
     /// Removed last.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl TestApp {
         change(&mut config);
         let running = Running::start(config.clone(), clock.clone()).await;
         let [public, management] = running.ports;
-        let app = Self { net: Net::new(public, management), config, clock, running, _folder: folder };
+        let app = Self { net: Net::new(public, management), config, clock, running, folder };
         app.is_ready().await;
         app
     }
@@ -78,9 +78,10 @@ impl TestApp {
         self.is_ready().await;
     }
 
-    /// Stops the service: it drains, and ends without a complaint.
-    pub(crate) async fn stop(mut self) {
+    /// Stops the service: it drains, and ends without a complaint. The folder goes when what is returned is dropped.
+    pub(crate) async fn stop(mut self) -> TempDir {
         self.running.stop().await;
+        self.folder
     }
 
     /// The use cases, past HTTP.
@@ -99,6 +100,11 @@ impl TestApp {
     /// Does what an operator asks for.
     pub(crate) const fn admin(&self) -> &Admin {
         &self.running.admin
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.config.data_dir.clone()
     }
 
     async fn is_ready(&self) {

@@ -11,13 +11,24 @@ use tokio::{
 
 use super::{answer::Answer, wait::LONG};
 
-/// Sends bytes, says that no more will come, and reads one answer; `None` if the connection just closes.
+/// Sends bytes and reads one answer; `None` if the connection just closes.
 pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Option<Answer> {
+    talk(address, request, false).await
+}
+
+/// Sends bytes, says that no more will come, and reads what is answered then.
+pub(crate) async fn cut_off(address: SocketAddr, request: &[u8]) -> Option<Answer> {
+    talk(address, request, true).await
+}
+
+async fn talk(address: SocketAddr, request: &[u8], is_cut: bool) -> Option<Answer> {
     let talk = async {
         let mut stream = TcpStream::connect(address).await.expect("the service listens");
         // The service may answer and close before it has read everything.
         let _ = stream.write_all(request).await;
-        let _ = stream.shutdown().await;
+        if is_cut {
+            let _ = stream.shutdown().await;
+        }
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes).await;
         bytes
