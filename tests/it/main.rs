@@ -1,1 +1,27 @@
+//! The integration tests: the service as its users and operators meet it, over HTTP, the crate's API and the program.
+//!
+//! Each suite has a subject; each test's name, or the first line of its docs, is the sentence it proves. Whatever a
+//! test starts has a folder and ports of its own, so all of them run side by side. Nothing sleeps and hopes: what is
+//! not there yet is waited for, on a condition and with a bound ([`support::wait`]).
+//!
+//! | suite | what it proves |
+//! |---|---|
+//! | [`http_contract`] | what each endpoint takes and answers, to the letter |
+//! | [`revocation`] | what has ended stays ended, everywhere, whatever races or restarts |
+//! | [`races`] | no login outlives the act that it races |
+//! | [`bad_input`] | what clients get for requests that are not as they should be |
+//! | [`csrf`] | which requests of a browser count as its user's |
+//! | [`lifecycle`] | it stops soon, and not before what was begun is done |
+//! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
+//! | [`architecture`] | dependencies between modules point one way |
 
+mod support;
+
+mod architecture;
+mod bad_input;
+mod csrf;
+mod http_contract;
+mod lifecycle;
+mod races;
+mod revocation;
+mod secrets;
