@@ -63,11 +63,11 @@ pub enum Command {
         user: String,
     },
     /// Ends all sessions of everybody.
-    RevokeEverything,
+    RevokeEverything {},
     /// Makes a key that signs once every verifier can know it.
-    KeysGenerate,
+    KeysGenerate {},
     /// Lists the keys.
-    KeysList,
+    KeysList {},
 }
 
 impl Command {
@@ -82,16 +82,16 @@ impl Command {
             Self::RevokeToken { .. } => "revoke_token",
             Self::RevokeSession { .. } => "revoke_session",
             Self::RevokeUser { .. } => "revoke_user",
-            Self::RevokeEverything => "revoke_everything",
-            Self::KeysGenerate => "keys_generate",
-            Self::KeysList => "keys_list",
+            Self::RevokeEverything {} => "revoke_everything",
+            Self::KeysGenerate {} => "keys_generate",
+            Self::KeysList {} => "keys_list",
         }
     }
 
     /// Whether it makes something where nothing has to be yet. The others are about what is there already.
     #[must_use]
     pub const fn begins(&self) -> bool {
-        matches!(self, Self::UserAdd { .. } | Self::KeysGenerate)
+        matches!(self, Self::UserAdd { .. } | Self::KeysGenerate {})
     }
 
     /// Whom or what it is about, as the operator wrote it.
@@ -103,7 +103,9 @@ impl Command {
             | Self::RevokeUser { user } => user.clone(),
             Self::RevokeToken { token } => token.to_string(),
             Self::RevokeSession { session } => session.to_string(),
-            Self::UserList { .. } | Self::RevokeEverything | Self::KeysGenerate | Self::KeysList => return None,
+            Self::UserList { .. } | Self::RevokeEverything {} | Self::KeysGenerate {} | Self::KeysList {} => {
+                return None;
+            }
         })
     }
 }
@@ -329,9 +331,9 @@ impl Admin {
                 let subject = self.subject(&user).await?;
                 self.revoke(Act::Subject { subject, keep: None }, || user).await
             }
-            Command::RevokeEverything => self.revoke(Act::Everything, String::new).await,
-            Command::KeysGenerate => self.generate().await,
-            Command::KeysList => Ok(Answer::Keys(self.keys.list(self.sessions.clock().now()))),
+            Command::RevokeEverything {} => self.revoke(Act::Everything, String::new).await,
+            Command::KeysGenerate {} => self.generate().await,
+            Command::KeysList {} => Ok(Answer::Keys(self.keys.list(self.sessions.clock().now()))),
         }
     }
 

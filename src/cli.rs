@@ -175,8 +175,8 @@ impl Cli {
             Verb::Config { what: ConfigVerb::Check } => return Ok(check(&loaded)),
             Verb::User { what } => user(what)?,
             Verb::Revoke { what } => (revoke(what), Form::Text),
-            Verb::Keys { what: KeysVerb::Generate } => (admin::Command::KeysGenerate, Form::Text),
-            Verb::Keys { what: KeysVerb::List { json } } => (admin::Command::KeysList, Form::json_if(json)),
+            Verb::Keys { what: KeysVerb::Generate } => (admin::Command::KeysGenerate {}, Form::Text),
+            Verb::Keys { what: KeysVerb::List { json } } => (admin::Command::KeysList {}, Form::json_if(json)),
         };
         telemetry::init(log_format(loaded.config.log.format), COMMAND_LOG)?;
         let answer = run_admin(loaded.config, command).await?;
@@ -202,7 +202,7 @@ fn revoke(verb: RevokeVerb) -> admin::Command {
         RevokeVerb::Token { id } => admin::Command::RevokeToken { token: id },
         RevokeVerb::Session { id } => admin::Command::RevokeSession { session: id },
         RevokeVerb::User { user } => admin::Command::RevokeUser { user },
-        RevokeVerb::Everything { .. } => admin::Command::RevokeEverything,
+        RevokeVerb::Everything { .. } => admin::Command::RevokeEverything {},
     }
 }
 

@@ -90,17 +90,19 @@ impl Cookies {
     }
 }
 
-/// Finds a cookie in a request's `Cookie` headers (RFC 6265 §4.2.1, which allows several headers in HTTP/2).
-pub fn find<'a>(headers: impl Iterator<Item = &'a str>, name: &str) -> Found<'a> {
+/// Finds a cookie in a request's `Cookie` headers (RFC 6265 §4.2.1, which allows several headers in HTTP/2). A value
+/// that is not text is empty: none of ours is either.
+pub fn find<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) -> Found<'a> {
     let mut found = Found::Absent;
-    for pair in headers.flat_map(|header| header.split(';')) {
-        let Some((key, value)) = pair.trim().split_once('=') else { continue };
-        if key == name {
-            found = match found {
-                Found::Absent => Found::One(value),
-                Found::One(_) | Found::Several => return Found::Several,
-            };
-        }
+    for pair in headers.flat_map(|header| header.split(|&byte| byte == b';')) {
+        let Some(value) = pair.trim_ascii().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+        else {
+            continue;
+        };
+        found = match found {
+            Found::Absent => Found::One(std::str::from_utf8(value).unwrap_or_default()),
+            Found::One(_) | Found::Several => return Found::Several,
+        };
     }
     found
 }
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_absent_there_once_or_refused() {
-        let find = |headers: &[&'static str]| find(headers.iter().copied(), "a");
+        let find = |headers: &[&'static str]| find(headers.iter().map(|header| header.as_bytes()), "a");
         assert_eq!(find(&[]), Found::Absent);
         assert_eq!(find(&["b=1; aa=2; xa=3"]), Found::Absent);
         assert_eq!(find(&["b=1; a=2"]), Found::One("2"));
@@ -142,5 +144,6 @@ mod tests {
         assert_eq!(find(&["a=1; a=2"]), Found::Several);
         assert_eq!(find(&["a=1", "a=1"]), Found::Several);
         assert_eq!(find(&["a; =; ;;a=x=y"]), Found::One("x=y"));
+        assert_eq!(find(&["theme=dunkel-über-alles; a=1"]), Found::One("1"));
     }
 }

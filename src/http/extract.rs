@@ -6,8 +6,8 @@ use axum::{
     body::{Body, to_bytes},
     extract::{ConnectInfo, FromRef, FromRequest, FromRequestParts, Request},
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts};
-use serde::de::DeserializeOwned;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     error::{Kind, Problem},
@@ -87,24 +87,23 @@ async fn read(body: Body) -> Result<axum::body::Bytes, Problem> {
 
 /// Errors name the member, never a value: a value may be a password.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Two questions, asked one after the other: is it JSON, and is it what was asked for? A deserializer alone mixes
+    // them up, and would take a list of values for an object.
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        let place = format!("at line {} column {}", error.line(), error.column());
+        return Err(Problem::because(Kind::InvalidJson, place));
+    }
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::because(Kind::InvalidRequest, "the body must be a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let (path, error) = (error.path().to_string(), error.into_inner());
-        if !error.is_data() {
-            return not_json(&error);
-        }
-        let text = error.to_string();
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let (path, text) = (error.path().to_string(), error.inner().to_string());
         let said = ["missing field", "unknown field", "duplicate field"].iter().any(|start| text.starts_with(start));
         let wrong = if said { text.split(" at line ").next().unwrap_or_default() } else { "a value of a wrong type" };
         let place = if path == "." { String::new() } else { format!("{path}: ") };
         Problem::because(Kind::InvalidRequest, format!("{place}{wrong}"))
-    })?;
-    deserializer.end().map_err(|error| not_json(&error))?;
-    Ok(value)
-}
-
-fn not_json(error: &serde_json::Error) -> Problem {
-    Problem::because(Kind::InvalidJson, format!("at line {} column {}", error.line(), error.column()))
+    })
 }
 
 /// Which credential a request carries, not looked into yet.
@@ -126,10 +125,7 @@ impl<'a> Credential<'a> {
     pub fn find(headers: &'a HeaderMap, cookies: &Cookies) -> Result<Self, Problem> {
         match (Self::cookie(headers, cookies)?, Self::bearer(headers)?) {
             (Self::Absent, other) | (other, Self::Absent) => Ok(other),
-            _ => Err(Problem::because(
-                Kind::AmbiguousCredentials,
-                "send either the cookie or an Authorization header, not both",
-            )),
+            _ => Err(both()),
         }
     }
 
@@ -181,8 +177,8 @@ impl<'a> Credential<'a> {
 
 /// Finds a cookie in the request.
 pub fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Found<'a> {
-    // A header that is not text holds none of our cookies: their values are ASCII.
-    cookies::find(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()), name)
+    // As bytes: another application's cookie beside ours may hold anything.
+    cookies::find(headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes), name)
 }
 
 /// The refresh cookie, if it is there once.
@@ -195,6 +191,10 @@ pub fn refresh_cookie<'a>(headers: &'a HeaderMap, cookies: &Cookies) -> Result<O
         Found::One(token) => Ok(Some(token)),
         Found::Several => Err(twice(cookies.refresh_name())),
     }
+}
+
+fn both() -> Problem {
+    Problem::because(Kind::AmbiguousCredentials, "send either cookies or an Authorization header, not both")
 }
 
 fn twice(name: &str) -> Problem {
@@ -393,6 +393,9 @@ impl FromRequestParts<AppState> for Leaving {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let credential = Credential::find(&parts.headers, &state.cookies)?;
         let refresh = refresh_cookie(&parts.headers, &state.cookies)?;
+        if refresh.is_some() && matches!(credential, Credential::Bearer(_)) {
+            return Err(both());
+        }
         let has_cookies = refresh.is_some() || matches!(credential, Credential::Cookie(_));
         let guard = CsrfGuard::of(parts, &state.trust, &parts.method, has_cookies)?;
         if credential == Credential::Absent && refresh.is_none() {

@@ -225,7 +225,7 @@ async fn everything_ends_everything_but_what_comes_later() {
     alice.log_in().await.log_out_everywhere().await;
     let later = alice.log_in().await;
     let copies = [laptop.access(), bobs.access(), later.access()];
-    let receipt = app.command(Command::RevokeEverything).await;
+    let receipt = app.command(Command::RevokeEverything {}).await;
     assert_eq!(receipt.revoked, Target::Everything);
     is_complete(&receipt, false);
     for copy in &copies {
@@ -310,7 +310,7 @@ async fn a_restart_keeps_what_has_ended_and_what_lives() {
     bob.try_log_in(PASSWORD).await.is_problem(403, "account-banned");
     carol.try_log_in(PASSWORD).await.is_problem(401, "credentials-invalid");
 
-    app.command(Command::RevokeEverything).await;
+    app.command(Command::RevokeEverything {}).await;
     app.restart().await;
     for token in dead.iter().chain(&live) {
         app.refuses(token).await;
