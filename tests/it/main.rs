@@ -10,6 +10,7 @@
 //! | [`revocation`] | what has ended stays ended, everywhere, whatever races or restarts |
 //! | [`races`] | no login outlives the act that it races |
 //! | [`bad_input`] | what clients get for requests that are not as they should be |
+//! | [`cors`] | which pages of other origins can read answers |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
@@ -19,6 +20,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod cors;
 mod csrf;
 mod http_contract;
 mod lifecycle;

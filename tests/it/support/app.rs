@@ -60,7 +60,7 @@ impl TestApp {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
         config.revocation.filter.capacity = 1000;
-        config.http.drain_timeout = Span::from_secs(1);
+        config.http.drain_timeout = Span::from_secs(5);
         change(&mut config);
         let running = Running::start(config.clone(), clock.clone()).await;
         let [public, management] = running.ports;
