@@ -138,8 +138,8 @@ pub struct Login {
     pub password: Input,
     /// From where and with what.
     pub client: Client,
-    /// The session of the same browser, which this login ends.
-    pub replaces: Option<SessionId>,
+    /// The sessions of the same browser, which this login ends: one, or two if its cookies do not belong together.
+    pub replaces: Vec<SessionId>,
 }
 
 /// A login that succeeded.
@@ -312,14 +312,14 @@ impl Sessions {
         }
         let (session, access, refresh) = opened.ok_or(Error::Conflict)?;
         self.make_room(account.user.id, session).await?;
-        let ended = match login.replaces {
-            Some(old) => match self.0.revoker.revoke(Act::Session { session: old, of: None }).await {
-                Ok(revoked) => Some(revoked.receipt),
-                Err(RevokeError::Absent) => None,
+        let mut ended = None;
+        for old in login.replaces {
+            match self.0.revoker.revoke(Act::Session { session: old, of: None }).await {
+                Ok(revoked) => ended = ended.or(Some(revoked.receipt).filter(|receipt| !receipt.already)),
+                Err(RevokeError::Absent) => {}
                 Err(error) => return Err(error.into()),
-            },
-            None => None,
-        };
+            }
+        }
         Ok(LoggedIn {
             user: account.user,
             session,
@@ -421,7 +421,8 @@ impl Sessions {
         self.0.checker.check(&presented).await
     }
 
-    /// Whose session a credential is of, also if that session has ended: enough to end it (again).
+    /// Whose session a credential is of, also if that session has ended: enough to end it (again). With two credentials
+    /// the access token's comes first; the other follows if it is another session's.
     ///
     /// # Errors
     /// [`AuthError::Expired`] or [`AuthError::Invalid`] if neither credential names a session; [`Error::Database`].
@@ -429,15 +430,17 @@ impl Sessions {
         &self,
         access: Option<&str>,
         refresh: Option<&str>,
-    ) -> Result<Result<Identity, AuthError>, Error> {
+    ) -> Result<Result<Vec<Identity>, AuthError>, Error> {
         let by_access = access.map(|token| self.verify(token));
-        if let Some(Ok(claims)) = by_access {
-            return Ok(Ok(Identity { session: claims.sid, subject: claims.sub }));
+        let mut found: Vec<Identity> = Vec::new();
+        if let Some(Ok(claims)) = &by_access {
+            found.push(Identity { session: claims.sid, subject: claims.sub });
         }
-        if let Some(identity) = self.identify_refresh(refresh).await? {
-            return Ok(Ok(identity));
+        found.extend(self.identify_refresh(refresh).await?.filter(|identity| !found.contains(identity)));
+        if found.is_empty() {
+            return Ok(Err(by_access.and_then(Result::err).unwrap_or(AuthError::Invalid)));
         }
-        Ok(Err(by_access.and_then(Result::err).unwrap_or(AuthError::Invalid)))
+        Ok(Ok(found))
     }
 
     async fn identify_refresh(&self, refresh: Option<&str>) -> Result<Option<Identity>, Error> {

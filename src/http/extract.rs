@@ -381,8 +381,8 @@ fn client_address(parts: &Parts, trust: &Trust) -> Option<IpAddr> {
 /// Whose session the request is of, also if it has ended: for logout. With the CSRF rule.
 #[derive(Debug)]
 pub struct Leaving {
-    /// Whose.
-    pub identity: Identity,
+    /// Whose: one, or two if the cookies do not belong together.
+    pub identities: Vec<Identity>,
     /// Whether cookies were sent, which the answer removes.
     pub has_cookies: bool,
 }
@@ -401,9 +401,11 @@ impl FromRequestParts<AppState> for Leaving {
         if credential == Credential::Absent && refresh.is_none() {
             return Err(Problem::new(Kind::TokenMissing));
         }
-        let identity = state.sessions.identify(credential.token(), refresh).await??;
-        guard.admit(&state.sessions, identity.session)?;
-        Ok(Self { identity, has_cookies })
+        let identities = state.sessions.identify(credential.token(), refresh).await??;
+        if let Some(first) = identities.first() {
+            guard.admit(&state.sessions, first.session)?;
+        }
+        Ok(Self { identities, has_cookies })
     }
 }
 

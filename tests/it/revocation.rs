@@ -434,7 +434,7 @@ async fn logout_divides_a_second(sessions: &Sessions, name: &str, round: usize) 
         username: name.to_owned(),
         password: PASSWORD.to_owned().into(),
         client: Client::default(),
-        replaces: None,
+        replaces: Vec::new(),
     };
     let before = sessions.log_in(login).await.unwrap().access;
     let caller = sessions.authenticate(&before.text).await.expect("a login after a logout-all lives");

@@ -117,27 +117,27 @@ pub async fn login(
     }
     client.device = body.device;
     let replaces = match body.delivery {
-        Delivery::Cookie => current_session(&sessions, &cookies, &headers).await?,
-        Delivery::Body => None,
+        Delivery::Cookie => current_sessions(&sessions, &cookies, &headers).await?,
+        Delivery::Body => Vec::new(),
     };
     let login = Login { username: body.username, password: body.password, client, replaces };
     let logged_in = sessions.log_in(login).await?;
     Ok(answer(&cookies, body.delivery, logged_in))
 }
 
-/// The session that this browser has now. A cookie that is malformed, or there twice, names none: a login must be able
+/// The sessions that this browser has now. A cookie that is malformed, or there twice, names none: a login must be able
 /// to get out of that.
-async fn current_session(
+async fn current_sessions(
     sessions: &Sessions,
     cookies: &Cookies,
     headers: &HeaderMap,
-) -> Result<Option<SessionId>, Problem> {
+) -> Result<Vec<SessionId>, Problem> {
     let one = |name| match find_cookie(headers, name) {
         Found::One(token) => Some(token),
         Found::Absent | Found::Several => None,
     };
-    let identity = sessions.identify(one(cookies.access_name()), one(cookies.refresh_name())).await?;
-    Ok(identity.ok().map(|identity| identity.session))
+    let found = sessions.identify(one(cookies.access_name()), one(cookies.refresh_name())).await?;
+    Ok(found.unwrap_or_default().into_iter().map(|identity| identity.session).collect())
 }
 
 fn answer(cookies: &Cookies, delivery: Delivery, logged_in: LoggedIn) -> Response {

@@ -43,19 +43,23 @@ enum Own {
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 
-/// `POST /v1/auth/logout`: ends this session. Works with the refresh cookie alone, and again.
+/// `POST /v1/auth/logout`: ends this session, or both if the two cookies are of two. Works with the refresh cookie alone, and again.
 pub async fn logout(
     leaving: Leaving,
     State(sessions): State<Sessions>,
     State(cookies): State<Arc<Cookies>>,
     OptionalJson(Nothing {}): OptionalJson<Nothing>,
 ) -> Result<Response, Problem> {
-    let receipt = match sessions.end_session(leaving.identity.session, leaving.identity.subject).await {
-        Ok(receipt) => receipt,
-        // A session of another life of the ledger, or one whose row is gone: there is nothing to end any more.
-        Err(Error::NoSession) => return Err(Problem::new(Kind::SessionEnded)),
-        Err(error) => return Err(error.into()),
-    };
+    let mut first = None;
+    for identity in &leaving.identities {
+        match sessions.end_session(identity.session, identity.subject).await {
+            Ok(receipt) => first = first.or(Some(receipt)),
+            // A session of another life of the ledger, or one whose row is gone: nothing of it can be used any more.
+            Err(Error::NoSession) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let receipt = first.ok_or(Problem::new(Kind::SessionEnded))?;
     let via = if leaving.has_cookies { Via::Cookie } else { Via::Bearer };
     Ok(answer(&cookies, via, &Own::Ended, Ended { receipt, access: None }))
 }
