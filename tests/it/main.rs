@@ -13,6 +13,11 @@
 //! | [`cors`] | which pages of other origins can read answers |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
+//! | [`start_and_stop`] | the program starts with nothing, says what is wrong if it cannot, and stops in two stages |
+//! | [`durability`] | what was acknowledged outlives a restart, a kill -9 and a restored backup |
+//! | [`commands`] | what `kickout --help` offers works beside a server and without one |
+//! | [`tour`] | the README's tour works as it is printed |
+//! | [`log_grep`] | the program writes no secret, in a whole run at the most talkative level |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
 
@@ -20,10 +25,15 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod commands;
 mod cors;
 mod csrf;
+mod durability;
 mod http_contract;
 mod lifecycle;
+mod log_grep;
 mod races;
 mod revocation;
 mod secrets;
+mod start_and_stop;
+mod tour;
