@@ -90,6 +90,9 @@ pub enum StartError {
     /// The ledger cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Database(BuildError),
     /// It was told to stop before it was ready.
     #[error("stopped before it was ready")]
     Stopped,
@@ -190,13 +193,19 @@ impl App {
 
     /// Begins to load the filter, and to record when it is loaded. Until then checks are not answered and revocations
     /// wait. A ledger that cannot be loaded ends the process.
-    pub fn begin(&self, tasks: &Tasks) -> JoinHandle<Result<(), LoadError>> {
+    pub fn begin(&self, tasks: &Tasks) -> JoinHandle<Result<(), StartError>> {
+        let named = database_error(&self.folder);
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (replica, ledger, clock) = (Arc::clone(&self.replica), self.ledger.clone(), self.clock.clone());
         let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
         tasks.spawn("load", async move {
             let since = clock.boottime();
             if let Err(error) = replica.load(&ledger).await {
+                let error = match error {
+                    LoadError::Database(source) => StartError::Database(named(source)),
+                    broken @ LoadError::Broken { .. } => StartError::Load(broken),
+                };
+                tracing::error!(%error, "the ledger cannot be loaded");
                 later.shutdown().fail(Fatal { task: "load", problem: error.to_string() });
                 return Err(error);
             }
@@ -221,7 +230,7 @@ impl App {
     /// [`StartError`].
     pub async fn start(&self, tasks: &Tasks) -> Result<(), StartError> {
         match self.begin(tasks).await {
-            Ok(loaded) => Ok(loaded?),
+            Ok(loaded) => loaded,
             Err(_) => Err(StartError::Stopped),
         }
     }
@@ -505,7 +514,7 @@ async fn open_database(config: &Config, folder: &DataFolder) -> Result<Database,
     opened.map_err(database_error(folder))
 }
 
-fn database_error(folder: &DataFolder) -> impl FnOnce(DatabaseError) -> BuildError {
+fn database_error(folder: &DataFolder) -> impl FnOnce(DatabaseError) -> BuildError + use<> {
     let path = database_file(folder);
     move |source| match source {
         DatabaseError::Damaged(_) => BuildError::Damaged { path, source },
