@@ -24,7 +24,7 @@ use crate::{
     config::{self, Config},
     cookies::Cookies,
     csrf::CsrfTokens,
-    database::{Database, DatabaseError},
+    database::{self, Database, DatabaseError},
     http::{
         self, Limits,
         middleware::Observer,
@@ -63,6 +63,13 @@ pub enum BuildError {
     /// The settings of password hashing.
     #[error(transparent)]
     Passwords(#[from] SettingsError),
+    /// The configuration names a PostgreSQL server. Several nodes could work on it, and nothing here keeps them from
+    /// trusting what another one has just ended.
+    #[error(
+        "a cluster on PostgreSQL is not supported by this version yet: leave database.url empty, or let it name an \
+         SQLite file"
+    )]
+    Cluster,
     /// The database file is damaged.
     #[error(
         "{path}: {source}. Restore it from a backup, or move it away to begin with an empty one: all accounts are \
@@ -158,6 +165,9 @@ impl App {
     /// # Errors
     /// [`BuildError`].
     pub async fn build(config: Config, clock: Clock, folder: DataFolder) -> Result<Self, BuildError> {
+        if database::is_postgres(config.database.url.expose()) {
+            return Err(BuildError::Cluster);
+        }
         let metrics = Metrics::new();
         let secret = ServerSecret::load_or_create(&folder.path().join("server.secret"))?;
         let database = open_database(&config, &folder).await?;

@@ -143,7 +143,7 @@ impl Failure {
 impl Cli {
     /// Does what the command line says. Failures are told on standard error.
     pub async fn run(self) -> ExitCode {
-        match self.perform().await {
+        match Box::pin(self.perform()).await {
             Ok(code) => code,
             Err(failure) => {
                 output::hint(&format!("kickout: {failure}"));

@@ -147,6 +147,3 @@ pub enum Tier {
     /// The ledger.
     Ledger,
 }
-
-#[cfg(test)]
-mod tests;

@@ -368,7 +368,8 @@ impl Sessions {
         }
         let now = self.clock().now();
         let window = self.0.issuer.window(now);
-        let new = NewSession::draw(account.user.id, account.version, now, self.0.settings, client);
+        let epoch = self.0.ledger.id();
+        let new = NewSession::draw(epoch, account.user.id, account.version, now, self.0.settings, client);
         let Some(generation) = self.0.devices.open(&new).await? else { return Ok(None) };
         let kept = Kept { generation, roles: account.user.roles.clone() };
         let access = self.issue(window, Identity { session: new.id, subject: account.user.id }, kept);

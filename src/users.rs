@@ -7,15 +7,12 @@ use std::fmt;
 
 use precis_profiles::{UsernameCaseMapped, precis_core::profile::PrecisFastInvocation};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, sqlite::SqliteRow};
-use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    database::{self, Database, DatabaseError},
+    database::{Database, DatabaseError, Row, sql},
     ids::Subject,
     passwords::StoredHash,
-    revocation::ledger::split_roles,
 };
 
 /// Characters of a name at most, after normalisation.
@@ -148,17 +145,16 @@ impl Users {
         now: Timestamp,
     ) -> Result<Created, DatabaseError> {
         let id = Subject::random();
-        let inserted = sqlx::query(
-            "INSERT INTO users (id, name, name_key, password, roles, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(id.uuid())
-        .bind(&name.shown)
-        .bind(&name.key)
-        .bind(password.to_phc())
-        .bind(roles.join(" "))
-        .bind(now.as_millis())
-        .execute(self.database.write().await?.connection())
-        .await;
+        let inserted =
+            sql("INSERT INTO users (id, name, name_key, password, roles, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
+                .bind(id.uuid())
+                .bind(name.shown.as_str())
+                .bind(name.key.as_str())
+                .bind(password.to_phc())
+                .bind(roles.join(" "))
+                .bind(now.as_millis())
+                .execute(&mut self.database.write().await?)
+                .await;
         match inserted {
             Ok(_) => Ok(Created::User(User {
                 id,
@@ -167,8 +163,8 @@ impl Users {
                 created_at: now,
                 banned_at: None,
             })),
-            Err(error) if database::is_duplicate(&error) => Ok(Created::Taken),
-            Err(error) => Err(error.into()),
+            Err(DatabaseError::Duplicate(_)) => Ok(Created::Taken),
+            Err(error) => Err(error),
         }
     }
 
@@ -177,12 +173,11 @@ impl Users {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn by_name(&self, name: &Username) -> Result<Option<Account>, DatabaseError> {
-        let row = sqlx::query(
-            "SELECT id, name, roles, created_at, banned_at, version, password FROM users WHERE name_key = $1",
-        )
-        .bind(&name.key)
-        .fetch_optional(&mut *self.database.read().await?)
-        .await?;
+        let row =
+            sql("SELECT id, name, roles, created_at, banned_at, version, password FROM users WHERE name_key = $1")
+                .bind(name.key.as_str())
+                .fetch_optional(&mut self.database.read().await?)
+                .await?;
         row.as_ref().map(account).transpose()
     }
 
@@ -191,11 +186,10 @@ impl Users {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn by_id(&self, id: Subject) -> Result<Option<Account>, DatabaseError> {
-        let row =
-            sqlx::query("SELECT id, name, roles, created_at, banned_at, version, password FROM users WHERE id = $1")
-                .bind(id.uuid())
-                .fetch_optional(&mut *self.database.read().await?)
-                .await?;
+        let row = sql("SELECT id, name, roles, created_at, banned_at, version, password FROM users WHERE id = $1")
+            .bind(id.uuid())
+            .fetch_optional(&mut self.database.read().await?)
+            .await?;
         row.as_ref().map(account).transpose()
     }
 
@@ -204,11 +198,11 @@ impl Users {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn rehash(&self, id: Subject, version: i64, password: &StoredHash) -> Result<(), DatabaseError> {
-        sqlx::query("UPDATE users SET password = $1 WHERE id = $2 AND version = $3")
+        sql("UPDATE users SET password = $1 WHERE id = $2 AND version = $3")
             .bind(password.to_phc())
             .bind(id.uuid())
             .bind(version)
-            .execute(self.database.write().await?.connection())
+            .execute(&mut self.database.write().await?)
             .await?;
         Ok(())
     }
@@ -219,17 +213,13 @@ impl Users {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn unban(&self, id: Subject) -> Result<Option<bool>, DatabaseError> {
-        let mut writing = self.database.write().await?;
-        let mut tx = writing.begin().await?;
-        let lifted = sqlx::query(
-            "UPDATE users SET banned_at = NULL, version = version + 1 WHERE id = $1 AND banned_at IS NOT NULL",
-        )
-        .bind(id.uuid())
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        let exists =
-            sqlx::query("SELECT 1 FROM users WHERE id = $1").bind(id.uuid()).fetch_optional(&mut *tx).await?.is_some();
+        let mut tx = self.database.begin().await?;
+        let lifted =
+            sql("UPDATE users SET banned_at = NULL, version = version + 1 WHERE id = $1 AND banned_at IS NOT NULL")
+                .bind(id.uuid())
+                .execute(&mut tx)
+                .await?;
+        let exists = sql("SELECT id FROM users WHERE id = $1").bind(id.uuid()).fetch_optional(&mut tx).await?.is_some();
         tx.commit().await?;
         Ok(exists.then_some(lifted == 1))
     }
@@ -239,32 +229,32 @@ impl Users {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn list(&self, after: Option<&Username>) -> Result<Vec<User>, DatabaseError> {
-        let rows = sqlx::query(
+        let rows = sql(
             "SELECT id, name, roles, created_at, banned_at FROM users WHERE name_key > $1 ORDER BY name_key LIMIT $2",
         )
-        .bind(after.map_or("", |name| &name.key))
+        .bind(after.map_or("", |name| name.key.as_str()))
         .bind(MAX_LISTED)
-        .fetch_all(&mut *self.database.read().await?)
+        .fetch_all(&mut self.database.read().await?)
         .await?;
         rows.iter().map(user).collect()
     }
 }
 
-fn user(row: &SqliteRow) -> Result<User, DatabaseError> {
+fn user(row: &Row) -> Result<User, DatabaseError> {
     Ok(User {
-        id: row.try_get::<Uuid, _>("id")?.into(),
-        username: row.try_get("name")?,
-        roles: split_roles(row.try_get("roles")?),
-        created_at: Timestamp::from_millis(row.try_get("created_at")?),
-        banned_at: row.try_get::<Option<i64>, _>("banned_at")?.map(Timestamp::from_millis),
+        id: row.uuid("id")?.into(),
+        username: row.text("name")?,
+        roles: row.words("roles")?,
+        created_at: Timestamp::from_millis(row.int("created_at")?),
+        banned_at: row.opt_int("banned_at")?.map(Timestamp::from_millis),
     })
 }
 
-fn account(row: &SqliteRow) -> Result<Account, DatabaseError> {
+fn account(row: &Row) -> Result<Account, DatabaseError> {
     let user = user(row)?;
-    let password = StoredHash::from_phc(row.try_get("password")?)
+    let password = StoredHash::from_phc(&row.text("password")?)
         .map_err(|error| DatabaseError::Foreign(format!("the password of user {}: {error}", user.id)))?;
-    Ok(Account { version: row.try_get("version")?, password, user })
+    Ok(Account { version: row.int("version")?, password, user })
 }
 
 #[cfg(test)]

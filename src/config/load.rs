@@ -270,8 +270,8 @@ mod tests {
             ("log.filter = 'wran'", "has the target \"wran\", which looks like the level warn misspelt"),
             ("log.filter = ' '", "is empty"),
             (
-                "database.url = 'postgres://u:hunter2@db/x'",
-                "database.url: the value does not begin with sqlite: and this",
+                "database.url = 'mysql://u:hunter2@db/x'",
+                "database.url: the value begins with none of sqlite:, postgres:// and postgresql://",
             ),
             ("management.token = 'hunter2'", "management.token: the value is too short. Use 16 or more"),
             ("management.token = 'hunter2 hunter2 hunter2'", "the value has a character that"),
@@ -476,6 +476,8 @@ mod tests {
             "sessions = { idle = '400d', absolute = '400d' }",
             "revocation.filter = { capacity = 50_000_000, false_positives = 0.000001 }",
             "database.url = 'sqlite::memory:'\nlog.filter = 'off'",
+            "database.url = 'postgres://u:hunter2@db/x'",
+            "database.url = 'postgresql:///x?host=/run/postgresql'",
             "http.listen = '127.0.0.1:0'\nmanagement.listen = '127.0.0.1:0'",
             "http.listen = '127.0.0.1:9100'\nmanagement.listen = '[::1]:9100'",
         ] {

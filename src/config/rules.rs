@@ -53,6 +53,9 @@ const fn days(days: u64) -> Span {
     Span::from_days(days)
 }
 
+/// How a database's URL may begin.
+const DATABASES: [&str; 3] = ["sqlite:", "postgres://", "postgresql://"];
+
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
 pub(super) static RULES: [(&str, Rule); 37] = [
     ("data_dir", Rule::Directory),
@@ -184,8 +187,8 @@ impl Rule {
                 "has a character that an Authorization header does not carry",
             ),
             Self::DatabaseUrl => unless(
-                text.is_empty() || text.starts_with("sqlite:"),
-                "does not begin with sqlite: and this version supports SQLite only",
+                text.is_empty() || DATABASES.iter().any(|scheme| text.starts_with(scheme)),
+                "begins with none of sqlite:, postgres:// and postgresql://",
             ),
             Self::Domain => domain_reason(text),
             Self::Directives => directives_reason(text),
@@ -225,7 +228,10 @@ impl Rule {
             Self::Address => "Write an address and a port, like \"127.0.0.1:8080\" or \"[::1]:8080\"",
             Self::Origins => "List origins as scheme://host or scheme://host:port, like \"https://app.example.com\"",
             Self::Networks => "List addresses or networks, like \"10.0.0.7\" or \"10.0.0.0/8\"",
-            Self::DatabaseUrl => "Write a URL like sqlite:/srv/kickout.db, or nothing for kickout.db in data_dir",
+            Self::DatabaseUrl => {
+                "Write a URL like sqlite:/srv/kickout.db or postgres://kickout@db.example.com/kickout, or nothing for \
+                 kickout.db in data_dir"
+            }
             Self::Domain => "Write a domain like \"example.com\", or leave it empty for this host alone",
             Self::Directives => {
                 "Write a level (error, warn, info, debug, trace), or directives like \"warn,kickout=debug\""

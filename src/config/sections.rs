@@ -111,7 +111,8 @@ impl Default for Management {
 /// `[database]`: where accounts, sessions and revocations are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
-    /// A URL that begins with `sqlite:`, or empty for the file `kickout.db` in `data_dir`.
+    /// A URL that begins with `sqlite:`, `postgres://` or `postgresql://`, or empty for the file `kickout.db` in
+    /// `data_dir`.
     pub url: Secret,
 }
 

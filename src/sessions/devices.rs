@@ -1,15 +1,16 @@
 //! Sessions' rows: one per login on one device.
+//!
+//! A row is alive if it has neither ended nor expired and its generation is not below the ledger's floor: a login that
+//! another node writes at the very moment in which everything is ended has that floor against it from its start.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use serde::Serialize;
-use sqlx::{Row as _, sqlite::SqliteRow};
-use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    database::{Database, DatabaseError},
-    ids::{Generation, SessionId, Subject},
+    database::{Database, DatabaseError, Row, sql},
+    ids::{Generation, LedgerId, SessionId, Subject},
     secret,
 };
 
@@ -36,10 +37,10 @@ pub struct Client {
 }
 
 /// A session to be opened.
-#[derive(Debug)]
-pub(super) struct NewSession {
+pub struct NewSession {
     pub(super) id: SessionId,
     pub(super) secret: [u8; 32],
+    epoch: LedgerId,
     subject: Subject,
     version: i64,
     now: Timestamp,
@@ -47,14 +48,35 @@ pub(super) struct NewSession {
     client: Client,
 }
 
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NewSession({})", self.id)
+    }
+}
+
 impl NewSession {
-    pub(super) fn draw(subject: Subject, version: i64, now: Timestamp, settings: Settings, client: &Client) -> Self {
+    /// A session in this life of the ledger, of a user whose row was read at `version`. `now` was taken before.
+    #[must_use]
+    pub fn draw(
+        epoch: LedgerId,
+        subject: Subject,
+        version: i64,
+        now: Timestamp,
+        settings: Settings,
+        client: &Client,
+    ) -> Self {
         let client = Client {
             device: client.device.as_deref().map(|text| bounded(text, MAX_DEVICE_CHARS)),
             address: client.address,
             user_agent: client.user_agent.as_deref().map(|text| bounded(text, MAX_AGENT_CHARS)),
         };
-        Self { id: SessionId::random(), secret: secret::random(), subject, version, now, settings, client }
+        Self { id: SessionId::random(), secret: secret::random(), epoch, subject, version, now, settings, client }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.id
     }
 }
 
@@ -93,13 +115,21 @@ impl Devices {
         Self { database }
     }
 
-    /// Opens a session if the user's row is still the one that was read, and says which generation it got.
-    pub(super) async fn open(&self, new: &NewSession) -> Result<Option<Generation>, DatabaseError> {
-        let row = sqlx::query(
+    /// Opens a session if the user's row is still the one that was read and the ledger's life too, and says which
+    /// generation it got.
+    ///
+    /// The user's row is held while this is written, so that an act that ends this user's sessions either sees this
+    /// one, or has been seen here.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn open(&self, new: &NewSession) -> Result<Option<Generation>, DatabaseError> {
+        let row = sql(
             "INSERT INTO sessions (id, user_id, generation, secret, rotated_at, created_at, last_used_at, expires_at,
                                    absolute_until, device, address, user_agent)
-             SELECT $1, u.id, max(u.generation, h.floor), $2, $3, $3, $3, $4, $5, $6, $7, $8
-             FROM users u, head h WHERE u.id = $9 AND u.version = $10 AND u.banned_at IS NULL
+             SELECT $1, u.id, {greatest}(u.generation, h.floor), $2, $3, $3, $3, $4, $5, $6, $7, $8
+             FROM users u, head h
+             WHERE u.id = $9 AND u.version = $10 AND u.banned_at IS NULL AND h.ledger = $11 {for share of u}
              RETURNING generation",
         )
         .bind(new.id.uuid())
@@ -107,27 +137,26 @@ impl Devices {
         .bind(new.now.as_millis())
         .bind(expiry(new.now, new.settings).as_millis())
         .bind((new.now + new.settings.absolute).as_millis())
-        .bind(&new.client.device)
+        .bind(new.client.device.clone())
         .bind(new.client.address.map(|address| address.to_string()))
-        .bind(&new.client.user_agent)
+        .bind(new.client.user_agent.clone())
         .bind(new.subject.uuid())
         .bind(new.version)
-        .fetch_optional(self.database.write().await?.connection())
+        .bind(new.epoch.uuid())
+        .fetch_optional(&mut self.database.write().await?)
         .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?.map(Generation))
+        row.map(|row| row.int("generation").map(Generation)).transpose()
     }
 
     /// A user's live sessions, the most recently used first.
     pub(super) async fn list(&self, subject: Subject, now: Timestamp) -> Result<Vec<Device>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT id, device, created_at, last_used_at, expires_at, address, user_agent FROM sessions
-             WHERE user_id = $1 AND expires_at > $2 AND ended_at IS NULL
-             ORDER BY last_used_at DESC, created_at DESC, id LIMIT $3",
-        )
+        let rows = sql("SELECT id, device, created_at, last_used_at, expires_at, address, user_agent FROM sessions
+             WHERE user_id = $1 AND expires_at > $2 AND ended_at IS NULL AND generation >= (SELECT floor FROM head)
+             ORDER BY last_used_at DESC, created_at DESC, id LIMIT $3")
         .bind(subject.uuid())
         .bind(now.as_millis())
         .bind(MAX_LISTED)
-        .fetch_all(&mut *self.database.read().await?)
+        .fetch_all(&mut self.database.read().await?)
         .await?;
         rows.iter().map(device).collect()
     }
@@ -141,32 +170,32 @@ impl Devices {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT id FROM sessions WHERE user_id = $1 AND id <> $2 AND expires_at > $3 AND ended_at IS NULL
-             ORDER BY last_used_at DESC, created_at DESC, id LIMIT $4 OFFSET $5",
-        )
+        let rows = sql("SELECT id FROM sessions
+             WHERE user_id = $1 AND id <> $2 AND expires_at > $3 AND ended_at IS NULL
+               AND generation >= (SELECT floor FROM head)
+             ORDER BY last_used_at DESC, created_at DESC, id LIMIT $4 OFFSET $5")
         .bind(subject.uuid())
         .bind(spare.uuid())
         .bind(now.as_millis())
         .bind(MAX_LISTED)
         .bind(i64::try_from(limit.saturating_sub(1)).unwrap_or(i64::MAX))
-        .fetch_all(&mut *self.database.read().await?)
+        .fetch_all(&mut self.database.read().await?)
         .await?;
-        rows.iter().map(|row| Ok(row.try_get::<Uuid, _>(0)?.into())).collect()
+        rows.iter().map(|row| Ok(row.uuid("id")?.into())).collect()
     }
 
     /// Whose a session is, and its secret; also if it has ended.
     pub(super) async fn secret_of(&self, id: SessionId) -> Result<Option<(Subject, [u8; 32])>, DatabaseError> {
-        let row = sqlx::query("SELECT user_id, secret FROM sessions WHERE id = $1")
+        let row = sql("SELECT user_id, secret FROM sessions WHERE id = $1")
             .bind(id.uuid())
-            .fetch_optional(&mut *self.database.read().await?)
+            .fetch_optional(&mut self.database.read().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let secret = row
-            .try_get::<&[u8], _>(1)?
+            .bytes("secret")?
             .try_into()
             .map_err(|_| DatabaseError::Foreign(format!("the secret of session {id}")))?;
-        Ok(Some((row.try_get::<Uuid, _>(0)?.into(), secret)))
+        Ok(Some((row.uuid("user_id")?.into(), secret)))
     }
 
     /// Sessions that should be pruned and are not yet.
@@ -174,11 +203,11 @@ impl Devices {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn prune_backlog(&self, now: Timestamp) -> Result<i64, DatabaseError> {
-        let row = sqlx::query("SELECT count(*) FROM sessions WHERE expires_at < $1")
+        sql("SELECT count(*) AS backlog FROM sessions WHERE expires_at < $1")
             .bind((now - KEEP_ENDED).as_millis())
-            .fetch_one(&mut *self.database.read().await?)
-            .await?;
-        Ok(row.try_get(0)?)
+            .fetch_one(&mut self.database.read().await?)
+            .await?
+            .int("backlog")
     }
 
     /// Deletes at most `limit` sessions that are over for a day. Returns how many.
@@ -186,27 +215,25 @@ impl Devices {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, DatabaseError> {
-        let deleted = sqlx::query(
-            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
-        )
+        // What another node is deleting now is passed over.
+        sql("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1
+                                               ORDER BY expires_at LIMIT $2 {for update skip locked})")
         .bind((now - KEEP_ENDED).as_millis())
         .bind(limit)
-        .execute(self.database.write().await?.connection())
-        .await?
-        .rows_affected();
-        Ok(deleted)
+        .execute(&mut self.database.write().await?)
+        .await
     }
 }
 
-fn device(row: &SqliteRow) -> Result<Device, DatabaseError> {
+fn device(row: &Row) -> Result<Device, DatabaseError> {
     Ok(Device {
-        id: row.try_get::<Uuid, _>("id")?.into(),
-        device: row.try_get("device")?,
-        created_at: Timestamp::from_millis(row.try_get("created_at")?),
-        last_used_at: Timestamp::from_millis(row.try_get("last_used_at")?),
-        expires_at: Timestamp::from_millis(row.try_get("expires_at")?),
-        address: row.try_get("address")?,
-        user_agent: row.try_get("user_agent")?,
+        id: row.uuid("id")?.into(),
+        device: row.opt_text("device")?,
+        created_at: Timestamp::from_millis(row.int("created_at")?),
+        last_used_at: Timestamp::from_millis(row.int("last_used_at")?),
+        expires_at: Timestamp::from_millis(row.int("expires_at")?),
+        address: row.opt_text("address")?,
+        user_agent: row.opt_text("user_agent")?,
     })
 }
 

@@ -18,6 +18,7 @@
 //! | [`commands`] | what `kickout --help` offers works beside a server and without one |
 //! | [`tour`] | the README's tour works as it is printed |
 //! | [`log_grep`] | the program writes no secret, in a whole run at the most talkative level |
+//! | [`contract_ledger`] | what the ledger promises, over SQLite and PostgreSQL |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
 
@@ -26,6 +27,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod commands;
+mod contract_ledger;
 mod cors;
 mod csrf;
 mod durability;

@@ -7,8 +7,10 @@
 pub(crate) mod answer;
 pub(crate) mod app;
 pub(crate) mod client;
+pub(crate) mod ledger;
 pub(crate) mod logs;
 pub(crate) mod operator;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod wait;

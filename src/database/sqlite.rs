@@ -1,0 +1,98 @@
+//! SQLite: one file, one process.
+
+use std::{
+    fs::{self, TryLockError},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{DatabaseError, migration_error};
+
+/// How long a statement waits for a connection. Beyond it the caller is better served by a 503 than by the wait.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Readers at once. Each is a thread of its own with its own page cache; reads take microseconds.
+const READERS: u32 = 4;
+
+/// The pools of one file.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) readers: SqlitePool,
+    pub(super) writer: SqlitePool,
+    /// Held while the database is open: one process per file, also if two data folders name the same one.
+    lock: Arc<Mutex<Option<fs::File>>>,
+}
+
+impl File {
+    pub(super) async fn open(file: &Path) -> Result<Self, DatabaseError> {
+        Self::with(SqliteConnectOptions::new().filename(file)).await
+    }
+
+    pub(super) async fn open_url(url: &str) -> Result<Self, DatabaseError> {
+        Self::with(SqliteConnectOptions::from_str(url)?).await
+    }
+
+    async fn with(options: SqliteConnectOptions) -> Result<Self, DatabaseError> {
+        let lock = Arc::new(Mutex::new(Some(take(options.get_filename())?)));
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(ACQUIRE_TIMEOUT)
+            .optimize_on_close(true, Some(400));
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .idle_timeout(None)
+                .max_lifetime(None)
+        };
+        let writer = pool(1).min_connections(1).connect_with(options.clone()).await?;
+        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(migration_error)?;
+        let readers = pool(READERS).connect_with(options.read_only(true)).await?;
+        Ok(Self { readers, writer, lock })
+    }
+
+    /// A transaction that holds the write lock from its start, so that what it reads stays true until it commits.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, DatabaseError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    pub(super) async fn close(&self) {
+        super::close([&self.readers, &self.writer]).await;
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Makes the file if it is missing, readable by its owner alone (SQLite gives its log files the same mode), and takes
+/// the lock beside it. The lock is not on the file itself, where SQLite keeps locks of its own.
+fn take(file: &Path) -> Result<fs::File, DatabaseError> {
+    if file.as_os_str().is_empty() || file == Path::new(":memory:") || file.starts_with("file:") {
+        let problem = "database.url must name a file, like sqlite:///var/lib/kickout/kickout.db";
+        return Err(DatabaseError::File(io::Error::new(io::ErrorKind::InvalidInput, problem)));
+    }
+    let private = |path: &Path| {
+        let mut options = fs::File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(path).map_err(DatabaseError::File)
+    };
+    private(file)?;
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(".lock");
+    let lock = private(Path::new(&beside))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse),
+        Err(TryLockError::Error(error)) => Err(DatabaseError::File(error)),
+    }
+}

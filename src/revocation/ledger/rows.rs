@@ -1,0 +1,52 @@
+//! Rows of the table of revocations: how they are written down, and read again.
+
+use uuid::Uuid;
+
+use super::{
+    super::feed::{Floor, Row},
+    Target,
+};
+use crate::{
+    clock::Timestamp,
+    database::{self, DatabaseError},
+    ids::{Generation, SessionId},
+};
+
+/// The columns `kind` and `id` of a target.
+pub(super) fn columns(target: Target) -> (i64, Vec<u8>) {
+    let (kind, id) = match target {
+        Target::Token(id) => (1, Some(id.uuid())),
+        Target::Session(id) => (2, Some(id.uuid())),
+        Target::Subject(id) => (3, Some(id.uuid())),
+        Target::Everything => (4, None),
+    };
+    (kind, id.map_or_else(Vec::new, |id| id.as_bytes().to_vec()))
+}
+
+pub(super) fn read_row(row: &database::Row) -> Result<Row, DatabaseError> {
+    let kind = row.int("kind")?;
+    let id = row.bytes("id")?;
+    let uuid = || Uuid::from_slice(&id).map_err(|_| DatabaseError::Foreign("a revocation's id is not 16 bytes".into()));
+    let target = match kind {
+        1 => Target::Token(uuid()?.into()),
+        2 => Target::Session(uuid()?.into()),
+        3 => Target::Subject(uuid()?.into()),
+        4 => Target::Everything,
+        other => {
+            return Err(DatabaseError::Foreign(format!(
+                "a revocation of kind {other}, which this version does not know; start a version that does"
+            )));
+        }
+    };
+    let floor = read_floor(row)?;
+    if floor.is_some() != matches!(target, Target::Subject(_) | Target::Everything) {
+        return Err(DatabaseError::Foreign(format!("a revocation of kind {kind} whose floor does not fit")));
+    }
+    Ok(Row { target, floor, until: Timestamp::from_millis(row.int("until")?) })
+}
+
+pub(super) fn read_floor(row: &database::Row) -> Result<Option<Floor>, DatabaseError> {
+    let Some(generation) = row.opt_int("floor")? else { return Ok(None) };
+    let except = row.opt_uuid("except_sid")?.map(SessionId::from);
+    Ok(Some(Floor { generation: Generation(generation), except }))
+}

@@ -1,0 +1,364 @@
+//! One recording transaction.
+//!
+//! # On several nodes at once
+//!
+//! On `SQLite` a transaction is alone. On PostgreSQL it is not, and this is what keeps it right there:
+//!
+//! - **Rows first, in one order.** The users and sessions that the acts are about are locked before anything is done:
+//!   users, then sessions, each by id. So no two nodes wait for each other, and the acts themselves can go on in the
+//!   order they came. A login holds its user's row shared while it is written: it is either seen here, or comes after.
+//! - **The counter last.** The lock on `head` is taken when nothing is left to wait for, and held for three statements
+//!   and the commit. Numbers are in commit order because of it: a sequence would hand out a lower one that commits
+//!   later, and a cursor would have passed it for ever.
+//! - **What is read before that lock may be old**, so only what cannot do harm is. A subject's new generation is above
+//!   every session of that subject, since it reads the floor after the lock that keeps new ones away. A floor over
+//!   everything is drawn under the lock on `head`, above every generation committed. A session that was to live on but
+//!   is below the floor by then is let go: it belongs to what another node has just ended.
+//! - **"Already" names a number that was there when it was found.** If the row itself is gone, that is the head as read
+//!   after the finding.
+
+use std::collections::{BTreeSet, HashSet};
+
+use uuid::Uuid;
+
+use super::{
+    super::feed::{Batch, Cursor, Floor, Row, Tag},
+    Act, BULK_LIMIT, Done, Kept, Ledger, Lifetimes, Outcome, Target, columns, random_tag,
+};
+use crate::{
+    clock::Timestamp,
+    database::{DatabaseError, Query, Transaction, placeholders, sql},
+    ids::{Generation, LedgerId, OperationId, Seq, SessionId, Subject},
+};
+
+/// Stands for "the number that this transaction will take", until it is known.
+const THIS: Seq = Seq(i64::MAX);
+
+/// The state of one recording transaction.
+pub(super) struct Write<'a> {
+    tx: &'a mut Transaction,
+    ledger: &'a Ledger,
+    operation: OperationId,
+    now: Timestamp,
+    rows: Vec<New>,
+    outcomes: Vec<Outcome>,
+    /// What this transaction itself has just ended: a twin act in the same batch waits for it too.
+    ended: HashSet<Target>,
+}
+
+/// A row to be written.
+struct New {
+    target: Target,
+    /// For everything it is drawn last.
+    floor: Option<Floor>,
+    /// The generation that the session which lives on had before.
+    spared: Option<Generation>,
+    /// Which act it is of.
+    act: usize,
+}
+
+impl<'a> Write<'a> {
+    pub(super) fn new(tx: &'a mut Transaction, ledger: &'a Ledger, operation: OperationId) -> Self {
+        let now = ledger.clock.now();
+        Self { tx, ledger, operation, now, rows: Vec::new(), outcomes: Vec::new(), ended: HashSet::new() }
+    }
+
+    /// Does the acts. What is left is the commit, if there is a batch.
+    pub(super) async fn run(mut self, acts: &[Act]) -> Result<(Option<Batch>, Vec<Outcome>), DatabaseError> {
+        self.lock(acts).await?;
+        for act in acts {
+            let outcome = self.act(act).await?;
+            self.outcomes.push(outcome);
+        }
+        let batch = if self.rows.is_empty() { None } else { Some(self.number().await?) };
+        Ok((batch, self.outcomes))
+    }
+
+    /// Locks what the acts are about, in the one order that all nodes keep to.
+    async fn lock(&mut self, acts: &[Act]) -> Result<(), DatabaseError> {
+        let ids: BTreeSet<Uuid> = acts.iter().filter_map(locked).collect();
+        if self.tx.is_alone() || ids.is_empty() {
+            return Ok(());
+        }
+        // Ids are random: one list serves for both tables.
+        let list = placeholders(1, ids.len());
+        for statement in [
+            format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE"),
+            format!(
+                "SELECT id FROM sessions WHERE ended_at IS NULL AND (id IN ({list}) OR user_id IN ({list}))
+                 ORDER BY id FOR NO KEY UPDATE"
+            ),
+        ] {
+            Query::assembled(statement).bind_all(ids.iter().copied()).fetch_all(&mut *self.tx).await?;
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, act: &Act) -> Result<Outcome, DatabaseError> {
+        match act {
+            Act::Token(token) => {
+                let target = Target::Token(*token);
+                if self.ended.contains(&target) || self.find(target).await?.is_some() {
+                    return self.already(target).await;
+                }
+                Ok(self.new_row(target, None, None))
+            }
+            Act::Session { session, of } => self.end_session(*session, *of).await,
+            Act::Subject { subject, keep } => self.end_subject(*subject, *keep).await,
+            Act::Password { subject, version, password, keep } => {
+                let changed =
+                    sql("UPDATE users SET password = $1, version = version + 1 WHERE id = $2 AND version = $3")
+                        .bind(password.as_str())
+                        .bind(subject.uuid())
+                        .bind(*version)
+                        .execute(&mut *self.tx)
+                        .await?;
+                if changed == 0 { Ok(Outcome::Changed) } else { self.end_subject(*subject, *keep).await }
+            }
+            Act::Ban(subject) => self.ban(*subject).await,
+            Act::Everything => {
+                // Rows that somebody holds are passed over, so that this waits for nobody; the floor ends them too.
+                sql(end_sessions!(
+                    "AND id IN (SELECT id FROM sessions WHERE ended_at IS NULL {for update skip locked})"
+                ))
+                .bind(self.now.as_millis())
+                .within(BULK_LIMIT)
+                .execute(&mut *self.tx)
+                .await?;
+                Ok(self.new_row(Target::Everything, None, None))
+            }
+        }
+    }
+
+    async fn ban(&mut self, subject: Subject) -> Result<Outcome, DatabaseError> {
+        let banned = sql("UPDATE users SET banned_at = $1, version = version + 1 WHERE id = $2 AND banned_at IS NULL")
+            .bind(self.now.as_millis())
+            .bind(subject.uuid())
+            .execute(&mut *self.tx)
+            .await?;
+        if banned == 1 {
+            return self.end_subject(subject, None).await;
+        }
+        let user = sql("SELECT id FROM users WHERE id = $1").bind(subject.uuid()).fetch_optional(&mut *self.tx).await?;
+        if user.is_none() { Ok(Outcome::Absent) } else { self.already(Target::Subject(subject)).await }
+    }
+
+    async fn end_session(&mut self, session: SessionId, of: Option<Subject>) -> Result<Outcome, DatabaseError> {
+        let target = Target::Session(session);
+        let row = sql("SELECT user_id, ended_at FROM sessions WHERE id = $1")
+            .bind(session.uuid())
+            .fetch_optional(&mut *self.tx)
+            .await?;
+        let Some(row) = row else { return Ok(Outcome::Absent) };
+        let owner = Subject::from(row.uuid("user_id")?);
+        if of.is_some_and(|of| of != owner) {
+            return Ok(Outcome::Absent);
+        }
+        if row.opt_int("ended_at")?.is_some() {
+            return self.already(target).await;
+        }
+        self.close(session).await?;
+        Ok(self.new_row(target, None, None))
+    }
+
+    async fn close(&mut self, session: SessionId) -> Result<(), DatabaseError> {
+        sql(end_sessions!("AND id = $2"))
+            .bind(self.now.as_millis())
+            .bind(session.uuid())
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    async fn end_subject(&mut self, subject: Subject, keep: Option<SessionId>) -> Result<Outcome, DatabaseError> {
+        let raised = sql("UPDATE users SET generation = 1 + {greatest}(generation, (SELECT floor FROM head))
+                          WHERE id = $1 RETURNING generation, roles")
+        .bind(subject.uuid())
+        .fetch_optional(&mut *self.tx)
+        .await?;
+        let Some(raised) = raised else { return Ok(Outcome::Absent) };
+        let generation = Generation(raised.int("generation")?);
+        let spared = match keep {
+            Some(session) => self.spare(session, subject, generation).await?,
+            None => None,
+        };
+        sql(end_sessions!("AND user_id = $2 AND generation < $3"))
+            .bind(self.now.as_millis())
+            .bind(subject.uuid())
+            .bind(generation.0)
+            .execute(&mut *self.tx)
+            .await?;
+        let except = keep.filter(|_| spared.is_some());
+        let kept = spared.map(|_| Ok::<_, DatabaseError>(Kept { generation, roles: raised.words("roles")? }));
+        let outcome = self.new_row(Target::Subject(subject), Some(Floor { generation, except }), spared);
+        Ok(match outcome {
+            Outcome::Done(done) => Outcome::Done(Done { kept: kept.transpose()?, ..done }),
+            other => other,
+        })
+    }
+
+    /// Lifts a session into the new generation, if it is alive. Returns the one it had.
+    async fn spare(
+        &mut self,
+        session: SessionId,
+        of: Subject,
+        generation: Generation,
+    ) -> Result<Option<Generation>, DatabaseError> {
+        let alive = sql("SELECT generation FROM sessions
+                         WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3")
+        .bind(session.uuid())
+        .bind(of.uuid())
+        .bind(self.now.as_millis())
+        .fetch_optional(&mut *self.tx)
+        .await?;
+        let Some(alive) = alive else { return Ok(None) };
+        sql("UPDATE sessions SET generation = $1 WHERE id = $2")
+            .bind(generation.0)
+            .bind(session.uuid())
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(Some(Generation(alive.int("generation")?)))
+    }
+
+    fn new_row(&mut self, target: Target, floor: Option<Floor>, spared: Option<Generation>) -> Outcome {
+        self.ended.insert(target);
+        self.rows.push(New { target, floor, spared, act: self.outcomes.len() });
+        Outcome::Done(Done { target, seq: THIS, already: false, kept: None })
+    }
+
+    /// Nothing was left to do. The answer still waits for the row that did it or, if that is gone, for the head.
+    async fn already(&mut self, target: Target) -> Result<Outcome, DatabaseError> {
+        let seq = if self.ended.contains(&target) {
+            THIS
+        } else if let Some(seq) = self.find(target).await? {
+            seq
+        } else if self.rows.is_empty() {
+            Seq(sql("SELECT seq FROM head").fetch_one(&mut *self.tx).await?.int("seq")?)
+        } else {
+            // Perhaps another act of this transaction did it.
+            THIS
+        };
+        Ok(Outcome::Done(Done { target, seq, already: true, kept: None }))
+    }
+
+    async fn find(&mut self, target: Target) -> Result<Option<Seq>, DatabaseError> {
+        let (kind, id) = columns(target);
+        let row = sql("SELECT max(seq) AS seq FROM revocations WHERE kind = $1 AND id = $2")
+            .bind(kind)
+            .bind(id)
+            .fetch_one(&mut *self.tx)
+            .await?;
+        Ok(row.opt_int("seq")?.map(Seq))
+    }
+
+    /// The last step before the commit: takes the number, and writes the rows under it.
+    async fn number(&mut self) -> Result<Batch, DatabaseError> {
+        let head = sql("SELECT ledger, seq, tag, floor, highest_generation, access_ttl, prior_ttl, prior_until
+                        FROM head {for update}")
+        .fetch_one(&mut *self.tx)
+        .await?;
+        if LedgerId::from(head.uuid("ledger")?) != self.ledger.id {
+            return Err(DatabaseError::Foreign("another life of the ledger has begun; start this node again".into()));
+        }
+        let mut floor = Generation(head.int("floor")?);
+        self.let_go(floor).await?;
+        let mut highest = Generation(head.int("highest_generation")?);
+        for row in &mut self.rows {
+            match row.floor {
+                Some(subject) => highest = highest.max(subject.generation),
+                None if row.target == Target::Everything => {
+                    highest.0 += 1;
+                    floor = highest;
+                    row.floor = Some(Floor { generation: floor, except: None });
+                }
+                None => {}
+            }
+        }
+        let prev = Tag(head.int("tag")?);
+        let cursor = Cursor { seq: Seq(head.int("seq")? + 1), tag: Tag(random_tag()) };
+        let noted = sql("UPDATE head SET clock = {greatest}(clock, {wall}), seq = $2, tag = $3, floor = $4,
+                                         highest_generation = $5
+                         RETURNING clock, {durability} AS durability")
+        .bind(self.now.as_millis())
+        .bind(cursor.seq.0)
+        .bind(cursor.tag.0)
+        .bind(floor.0)
+        .bind(highest.0)
+        .fetch_one(&mut *self.tx)
+        .await?;
+        let durability = noted.text("durability")?;
+        if !["on", "remote_apply"].contains(&durability.as_str()) {
+            let problem = format!("something between here and the server has set synchronous_commit to {durability}");
+            return Err(DatabaseError::Setup(problem));
+        }
+        let now = Timestamp::from_millis(noted.int("clock")?);
+        // The lifetimes of the head and not ours: another node may have begun to issue longer ones.
+        let until = now + Lifetimes::read(&head, self.ledger.lifetimes().leeway)?.entry(now);
+        self.insert(prev, cursor, until).await?;
+        for outcome in &mut self.outcomes {
+            if let Outcome::Done(done) = outcome
+                && done.seq == THIS
+            {
+                done.seq = cursor.seq;
+            }
+        }
+        let rows = self.rows.iter().map(|row| Row { target: row.target, floor: row.floor, until }).collect();
+        Ok(Batch { ledger: self.ledger.id, prev, cursor, rows })
+    }
+
+    /// Ends the sessions that were to live on, but are below the floor.
+    async fn let_go(&mut self, floor: Generation) -> Result<(), DatabaseError> {
+        for i in 0..self.rows.len() {
+            let row = &mut self.rows[i];
+            let (Some(before), Some(Floor { except: except @ Some(_), .. })) = (row.spared, &mut row.floor) else {
+                continue;
+            };
+            if before >= floor {
+                continue;
+            }
+            let session = except.take();
+            if let Outcome::Done(done) = &mut self.outcomes[row.act] {
+                done.kept = None;
+            }
+            if let Some(session) = session {
+                self.close(session).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert(&mut self, prev: Tag, cursor: Cursor, until: Timestamp) -> Result<(), DatabaseError> {
+        // Five values that all rows share, then five of each.
+        let tuples: Vec<String> =
+            (0..self.rows.len()).map(|n| format!("($1, $2, $3, $4, $5, {})", placeholders(6 + 5 * n, 5))).collect();
+        let mut query = Query::assembled(format!(
+            "INSERT INTO revocations (seq, prev, tag, op, until, n, kind, id, floor, except_sid) VALUES {}",
+            tuples.join(", ")
+        ))
+        .bind(cursor.seq.0)
+        .bind(prev.0)
+        .bind(cursor.tag.0)
+        .bind(self.operation.uuid())
+        .bind(until.as_millis());
+        for (n, row) in self.rows.iter().enumerate() {
+            let (kind, id) = columns(row.target);
+            query = query
+                .bind(i64::try_from(n).unwrap_or(i64::MAX))
+                .bind(kind)
+                .bind(id)
+                .bind(row.floor.map(|floor| floor.generation.0))
+                .bind(row.floor.and_then(|floor| floor.except).map(SessionId::uuid));
+        }
+        query.execute(&mut *self.tx).await?;
+        Ok(())
+    }
+}
+
+/// The user or session that an act changes.
+fn locked(act: &Act) -> Option<Uuid> {
+    match act {
+        Act::Session { session, .. } => Some(session.uuid()),
+        Act::Subject { subject, .. } | Act::Password { subject, .. } | Act::Ban(subject) => Some(subject.uuid()),
+        Act::Token(_) | Act::Everything => None,
+    }
+}
