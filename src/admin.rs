@@ -250,35 +250,9 @@ impl From<RevokeError> for Problem {
 
 impl From<&DatabaseError> for Problem {
     fn from(error: &DatabaseError) -> Self {
-        let (kind, remedy) = match error {
-            DatabaseError::Unavailable(_) => (
-                ProblemKind::Unavailable,
-                "Nothing was written: see to it that the disk is neither full nor read-only, and try again",
-            ),
-            DatabaseError::ReadOnly(_) => {
-                (ProblemKind::Unavailable, "Nothing was written: try again when the server takes writes")
-            }
-            DatabaseError::Unsettled(_) => (
-                ProblemKind::Unavailable,
-                "It may have been done: try again when the database answers; revoking twice does no harm",
-            ),
-            DatabaseError::InUse | DatabaseError::File(_) => {
-                (ProblemKind::Unavailable, "See to it that this process alone may use it")
-            }
-            DatabaseError::Damaged(_) | DatabaseError::Foreign(_) => {
-                (ProblemKind::Internal, "Stop the service and restore the data folder from a backup")
-            }
-            DatabaseError::Refused(_) | DatabaseError::Setup(_) => {
-                (ProblemKind::Internal, "See to it that the server is set up as the manual says")
-            }
-            DatabaseError::Migration(_) | DatabaseError::Newer(_) => {
-                (ProblemKind::Internal, "Run the version that wrote this database, or a newer one")
-            }
-            DatabaseError::Statement(_) | DatabaseError::Duplicate(_) => {
-                (ProblemKind::Internal, "This is a fault of kickout: please report it")
-            }
-        };
-        Self::new(kind, format!("{error}. {remedy}"))
+        let is_elsewhere = error.is_temporary() || matches!(error, DatabaseError::InUse | DatabaseError::File(_));
+        let kind = if is_elsewhere { ProblemKind::Unavailable } else { ProblemKind::Internal };
+        Self::new(kind, format!("{error}. {}", error.remedy()))
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Failure {
     Folder(#[from] FolderError),
     /// There is no data folder to work in, and the command is about what is in it.
     #[error(
-        "there is no data folder {path}, so there is nothing to do this to. Give the configuration of the server you \
+        "{path} is not the data folder of a service that was ever started, so there is nothing to do this to. Give the configuration of the server you \
          mean with --config, or its folder with data_dir (KICKOUT__DATA_DIR)",
         path = path.display()
     )]
@@ -217,8 +217,8 @@ async fn migrate(config: Config) -> Result<ExitCode, Failure> {
 
 async fn restored(config: Config) -> Result<ExitCode, Failure> {
     telemetry::init(log_format(config.log.format), COMMAND_LOG)?;
-    if !config.data_dir.exists() {
-        return Err(Failure::NoFolder { path: config.data_dir });
+    if !transport::was_used(&config) {
+        return Err(transport::never_used(&config));
     }
     let folder = DataFolder::open(&config.data_dir)?;
     let ledger = App::build(config, Clock::System, folder).await?.restored().await?;

@@ -311,7 +311,6 @@ impl Sessions {
             opened = self.open(&now, &login.client).await?;
         }
         let (session, access, refresh) = opened.ok_or(Error::Conflict)?;
-        self.make_room(account.user.id, session).await?;
         let mut ended = None;
         for old in login.replaces {
             match self.0.revoker.revoke(Act::Session { session: old, of: None }).await {
@@ -320,6 +319,8 @@ impl Sessions {
                 Err(error) => return Err(error.into()),
             }
         }
+        // After that: the browser's old session must not push out another device.
+        self.make_room(account.user.id, session).await?;
         Ok(LoggedIn {
             user: account.user,
             session,

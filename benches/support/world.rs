@@ -155,7 +155,7 @@ impl World {
 
 async fn open(folder: &TempDir, clock: &Clock) -> Result<(Database, Ledger), Failure> {
     let database = Database::open(&file(folder)).await?;
-    let ledger = Ledger::open(database.clone(), clock, ACCESS_TTL, Duration::ZERO).await?;
+    let ledger = Ledger::open(database.clone(), clock, ACCESS_TTL).await?;
     Ok((database, ledger))
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     admin::{Answer, Command, Problem, ProblemKind},
-    app::App,
+    app::{self, App},
     clock::Clock,
     config::Config,
     instance::{self, Announcement, DataFolder, FolderError},
@@ -44,14 +44,15 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failure> {
     // A mistaken folder must not look like an empty service: a revocation there would come with a good receipt.
     if !command.begins() && !config.data_dir.exists() {
-        let path = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir);
-        return Err(Failure::NoFolder { path });
+        return Err(never_used(&config));
     }
     let clock = Clock::System;
     let begun = clock.boottime();
     let client = client()?;
     loop {
         let path = match DataFolder::open(&config.data_dir) {
+            // One that is in use may belong to a server which is only just starting.
+            Ok(_) if !command.begins() && !was_used(&config) => return Err(never_used(&config)),
             Ok(folder) => return offline(config, folder, command).await,
             Err(FolderError::InUse { path }) => path,
             Err(error) => return Err(error.into()),
@@ -68,6 +69,15 @@ pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failu
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether a data folder has ever been used: any folder may have a common name.
+pub(super) fn was_used(config: &Config) -> bool {
+    config.data_dir.join(app::SECRET_FILE).exists()
+}
+
+pub(super) fn never_used(config: &Config) -> Failure {
+    Failure::NoFolder { path: std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone()) }
 }
 
 fn client() -> Result<Client, Failure> {

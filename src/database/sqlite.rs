@@ -3,7 +3,7 @@
 use std::{
     fs::{self, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -75,19 +75,29 @@ impl File {
 }
 
 /// Makes the file if it is missing, readable by its owner alone (SQLite gives its log files the same mode), and takes
-/// the lock beside it. The lock is not on the file itself, where SQLite keeps locks of its own.
+/// the lock beside it. The lock is not on the file itself, where SQLite keeps locks of its own; it is found by the
+/// file's one real path, however it was spelled.
 fn take(file: &Path) -> Result<fs::File, DatabaseError> {
-    if file.as_os_str().is_empty() || file == Path::new(":memory:") || file.starts_with("file:") {
-        let problem = "database.url must name a file, like sqlite:///var/lib/kickout/kickout.db";
-        return Err(DatabaseError::File(io::Error::new(io::ErrorKind::InvalidInput, problem)));
+    let name = file.to_string_lossy();
+    if name.is_empty() || name.contains(":memory:") || name.starts_with("file:") {
+        return Err(refused("database.url must name a file, like sqlite:///var/lib/kickout/kickout.db".to_owned()));
     }
     let private = |path: &Path| {
         let mut options = fs::File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         options.open(path).map_err(DatabaseError::File)
     };
-    private(file)?;
-    let mut beside = file.as_os_str().to_owned();
+    let found = private(file)?.metadata().map_err(DatabaseError::File)?;
+    let real = fs::canonicalize(file).map_err(DatabaseError::File)?;
+    let shown = real.display();
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(refused(format!("{shown} can be read by others (mode {mode:03o}). Run: chmod 600 {shown}")));
+    }
+    if found.nlink() > 1 {
+        return Err(refused(format!("{shown} has more than one name (hard links). Leave it only one")));
+    }
+    let mut beside = real.into_os_string();
     beside.push(".lock");
     let lock = private(Path::new(&beside))?;
     match lock.try_lock() {
@@ -95,4 +105,8 @@ fn take(file: &Path) -> Result<fs::File, DatabaseError> {
         Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse),
         Err(TryLockError::Error(error)) => Err(DatabaseError::File(error)),
     }
+}
+
+fn refused(problem: String) -> DatabaseError {
+    DatabaseError::File(io::Error::new(io::ErrorKind::InvalidInput, problem))
 }

@@ -13,7 +13,7 @@ use crate::{
     clock::{BootInstant, Clock},
     database::DatabaseError,
     ids::Seq,
-    telemetry::metrics::{Metrics, RevocationKind, RevocationOutcome},
+    telemetry::metrics::{Metrics, RebuildReason, RevocationKind, RevocationOutcome},
 };
 
 use super::{
@@ -194,6 +194,10 @@ impl Recorder {
             Ok(recorded) => recorded,
             Err(error) => {
                 tracing::error!(%error, acts = acts.len(), "the ledger could not record");
+                if matches!(error, DatabaseError::Unsettled(_)) {
+                    // Perhaps it did: then this node is behind, and says nothing until it knows.
+                    self.replica.stop();
+                }
                 let error = Arc::new(error);
                 for job in jobs {
                     self.count(&job.act, RevocationOutcome::Failed);
@@ -208,6 +212,8 @@ impl Recorder {
         let applied = match &recorded.batch {
             Some(batch) if self.replica.apply(batch) == Link::Gap => self.reload().await,
             _ if self.replica.state() != NodeState::Live => self.reload().await,
+            // Also what was there already must be in force here.
+            _ if last(&recorded.outcomes) > self.replica.applied() => self.reload().await,
             _ => Ok(()),
         };
         for (job, outcome) in jobs.into_iter().zip(recorded.outcomes) {
@@ -237,7 +243,10 @@ impl Recorder {
         let mut tries = 0;
         loop {
             match self.replica.load(&self.ledger).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
+                    return Ok(());
+                }
                 Err(error) if tries == RELOADS => return Err(Arc::new(error)),
                 Err(error) => tracing::error!(%error, "the ledger could not be read"),
             }
@@ -270,4 +279,13 @@ impl Recorder {
         };
         Revoked { receipt, kept: done.kept }
     }
+}
+
+/// The last number that any of these outcomes names.
+fn last(outcomes: &[Outcome]) -> Seq {
+    let seq = |outcome: &Outcome| match outcome {
+        Outcome::Done(done) => Some(done.seq),
+        Outcome::Absent | Outcome::Changed => None,
+    };
+    outcomes.iter().filter_map(seq).max().unwrap_or_default()
 }

@@ -173,7 +173,9 @@ impl Replica {
                 return Err(error);
             }
         };
-        // What was known "alive" was known of the history before; nothing may be carried over.
+        // What was known "alive" was known of the history before; nothing may be carried over, also by a look that is
+        // under way now and stores its answer later.
+        self.touched.touch_all(end.seq);
         self.known.clear();
         *self.lock() = end;
         self.applied.store(end.seq.0, Ordering::Release);
@@ -183,7 +185,10 @@ impl Replica {
 
     /// Waits until the filter has reached its design load.
     pub async fn wants_growth(&self) {
-        self.growth.notified().await;
+        // A signal may be left over from before the last rebuild.
+        while !self.filter.is_full() {
+            self.growth.notified().await;
+        }
     }
 
     /// Builds a larger filter from the ledger while checks and revocations go on, and swaps it in.

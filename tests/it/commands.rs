@@ -245,7 +245,9 @@ async fn what_is_not_there_or_no_id_is_said_and_changes_nothing() {
     }
     let desk = Desk::new();
     for command in ["user list", "user ban ada", "revoke everything --yes", "keys list"] {
-        desk.run(command).await.says(1, &["there is no data folder", desk.data().to_str().unwrap(), "data_dir"]);
+        desk.run(command)
+            .await
+            .says(1, &["not the data folder of a service", desk.data().to_str().unwrap(), "data_dir"]);
     }
     assert!(!desk.data().exists(), "a mistaken folder is not made");
 }

@@ -299,7 +299,7 @@ async fn restored_is_refused_while_a_server_runs_and_changes_nothing() {
     // Nor is a mistaken folder made.
     let mut elsewhere = beside(&process, "restored --yes");
     elsewhere.env("KICKOUT__DATA_DIR", folder.join("elsewhere"));
-    outcome(elsewhere).await.says(1, &["there is no data folder", "elsewhere"]);
+    outcome(elsewhere).await.says(1, &["not the data folder of a service", "elsewhere"]);
     assert!(!folder.join("elsewhere").exists());
 }
 

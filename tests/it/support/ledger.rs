@@ -94,7 +94,7 @@ impl Node {
     async fn open(store: Store, time: Arc<ManualClock>, ttl: Duration) -> Self {
         let database = store.open().await;
         let clock = Clock::Manual(Arc::clone(&time));
-        let ledger = Ledger::open(database.clone(), &clock, ttl, Duration::ZERO).await.unwrap();
+        let ledger = Ledger::open(database.clone(), &clock, ttl).await.unwrap();
         let settings = Settings { capacity: 1000, false_positives: 0.001 };
         let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now()));
         replica.load(&ledger).await.unwrap();
