@@ -1,6 +1,6 @@
 //! The SQL database: opening, migrating, asking, and telling its troubles apart.
 //!
-//! One set of statements serves `SQLite` and PostgreSQL; [`query`] says how. `ledger`, `users` and `sessions` hold the
+//! One set of statements serves SQLite and PostgreSQL; [`query`] says how. `ledger`, `users` and `sessions` hold the
 //! statements, and no other module knows which database it is. A check of a token does not come here at all, so
 //! choosing between the two at each statement costs nothing that matters.
 //!

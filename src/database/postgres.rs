@@ -13,7 +13,7 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Postgres, Row as _,
+    ConnectOptions, Connection as _, PgConnection, PgPool, Postgres, Row as _,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -54,7 +54,7 @@ impl Server {
         inspect(&mut connection).await?;
         // Nodes that start at once wait for each other here: the migrator holds an advisory lock.
         sqlx::migrate!("migrations/postgres").run(&mut connection).await.map_err(migration_error)?;
-        drop(connection);
+        connection.close().await?;
         let pool = |connections, settings: [(&str, &str); 2]| {
             PgPoolOptions::new()
                 .max_connections(connections)

@@ -2,14 +2,14 @@
 //!
 //! [`Ledger::record`] runs one transaction for any number of waiting acts: first the rows of sessions and users, and as
 //! its last step the counter in `head`, whose `seq` and random `tag` all new rows share. So `seq` order is commit
-//! order, and an act that finds nothing left to do takes no number. [`write`] has the details.
+//! order, and an act that finds nothing left to do takes no number. The module `write` has the details.
 //!
 //! One deviation from "one act, one module": the writes on `users` and `sessions` that *end* access stand here and not
 //! beside the ones that grant it, because they must be in the revocation's own transaction.
 //!
 //! # Time
 //!
-//! Ledger time is the database's: on PostgreSQL the server's clock, on `SQLite`, which has none, this machine's. `head`
+//! Ledger time is the database's: on PostgreSQL the server's clock, on SQLite, which has none, this machine's. `head`
 //! notes how far it has come and it goes on from there, so a clock that was set back, a server that took over with one
 //! that is behind, or a restart revives nothing.
 
@@ -241,8 +241,11 @@ impl Ledger {
         let mut tx = self.database.begin().await?;
         // The new life begins at the time it really is. If the clock had once been far ahead, this is how to get back:
         // no token of the old life is accepted at any time.
-        sql("UPDATE head SET clock = {wall}, ledger = $2, floor = highest_generation + 1,
-                             highest_generation = highest_generation + 1")
+        // Sessions of the backup end by the floor, which is above each of them.
+        sql("UPDATE head SET clock = {wall}, ledger = $2,
+                 floor = 1 + {greatest}(highest_generation, (SELECT coalesce(max(generation), 0) FROM sessions)),
+                 highest_generation =
+                     1 + {greatest}(highest_generation, (SELECT coalesce(max(generation), 0) FROM sessions))")
         .bind(self.clock.source().wall().as_millis())
         .bind(id.uuid())
         .execute(&mut tx)

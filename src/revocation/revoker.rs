@@ -84,7 +84,7 @@ pub enum RevokeError {
     /// Too many acts wait already. Nothing was done.
     #[error("too many revocations are waiting")]
     Full,
-    /// The ledger could not record it. Nothing was done.
+    /// The ledger could not record it. Nothing was done; only with [`DatabaseError::Unsettled`] it may have been.
     #[error("the ledger could not record it: {0}")]
     Ledger(Arc<DatabaseError>),
     /// It is recorded and durable, but this node could not apply it yet; it will, before it answers checks again.

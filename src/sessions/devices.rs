@@ -149,7 +149,10 @@ impl Devices {
     }
 
     /// A user's live sessions, the most recently used first.
-    pub(super) async fn list(&self, subject: Subject, now: Timestamp) -> Result<Vec<Device>, DatabaseError> {
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn list(&self, subject: Subject, now: Timestamp) -> Result<Vec<Device>, DatabaseError> {
         let rows = sql("SELECT id, device, created_at, last_used_at, expires_at, address, user_agent FROM sessions
              WHERE user_id = $1 AND expires_at > $2 AND ended_at IS NULL AND generation >= (SELECT floor FROM head)
              ORDER BY last_used_at DESC, created_at DESC, id LIMIT $3")
@@ -163,7 +166,10 @@ impl Devices {
 
     /// The sessions of a user beyond the first `limit`, counted from the most recently used; `spare` counts, but is
     /// never named.
-    pub(super) async fn beyond(
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn beyond(
         &self,
         subject: Subject,
         spare: SessionId,

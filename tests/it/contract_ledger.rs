@@ -14,32 +14,9 @@ use kickout::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::support::ledger::{Node, Store, TTL, done};
+use super::support::ledger::{Node, Store, TTL, done, on_both};
 
 const HOUR_MS: i64 = 3_600_000;
-
-/// Each of these is run on both databases.
-macro_rules! on_both {
-    ($($test:ident),* $(,)?) => {
-        mod sqlite {
-            $(
-                #[tokio::test]
-                async fn $test() {
-                    super::$test(super::Store::sqlite()).await;
-                }
-            )*
-        }
-
-        mod postgres {
-            $(
-                #[tokio::test]
-                async fn $test() {
-                    super::$test(super::Store::postgres().await).await;
-                }
-            )*
-        }
-    };
-}
 
 on_both!(
     each_scope_ends_exactly_what_it_names_also_after_a_reload,
@@ -54,6 +31,8 @@ on_both!(
     another_life_of_the_ledger_ends_everything_also_generations_that_a_backup_forgot,
     a_full_queue_is_an_answer,
     a_ledger_that_cannot_be_written_says_so_and_records_nothing,
+    what_another_act_of_the_same_batch_has_done_waits_for_that_batch,
+    a_database_that_a_newer_version_has_used_is_refused,
 );
 
 async fn each_scope_ends_exactly_what_it_names_also_after_a_reload(store: Store) {
@@ -179,7 +158,10 @@ async fn a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed(s
     assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(1), "it goes on");
     node.step_wall(3 * HOUR_MS).await;
     node.ledger.keep_time().await.unwrap();
-    assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(7201));
+    // A leap of this machine's clock counts when it has lasted; a server's is the server's.
+    node.advance(Duration::from_mins(10)).await;
+    node.ledger.keep_time().await.unwrap();
+    assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(7801));
 }
 
 async fn a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone(store: Store) {
@@ -305,4 +287,41 @@ async fn a_ledger_that_cannot_be_written_says_so_and_records_nothing(store: Stor
     let error = node.ledger.record(&[Act::Token(TokenId::random())]).await.unwrap_err();
     assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
     assert_eq!(node.replica.applied(), Seq(0));
+}
+
+async fn what_another_act_of_the_same_batch_has_done_waits_for_that_batch(store: Store) {
+    let node = Node::start(store).await;
+    let (alice, bob) = (node.user().await, node.user().await);
+    let (one, mine) = (node.session(alice, 0).await, node.session(bob, 0).await);
+    node.done(Act::Token(TokenId::random())).await;
+    let acts = [
+        Act::Subject { subject: alice, keep: None },
+        Act::Session { session: one.session, of: None },
+        Act::Subject { subject: bob, keep: Some(mine.session) },
+        Act::Everything,
+        Act::Subject { subject: bob, keep: Some(mine.session) },
+    ];
+    let outcomes: Vec<_> = node.record(&acts).await.into_iter().map(done).collect();
+    assert!(outcomes.iter().all(|done| done.seq == Seq(2)), "{outcomes:?}");
+    assert_eq!(outcomes.iter().map(|done| done.already).collect::<Vec<_>>(), [false, true, false, false, false]);
+    let kept: Vec<_> = outcomes.iter().map(|done| done.kept.as_ref().map(|kept| kept.generation)).collect();
+    assert_eq!(kept, [None, None, Some(Generation(1)), None, None], "what comes before everything dies with it");
+    let renewed = Presented { generation: Generation(1), ..mine };
+    for dead in [one, mine, renewed] {
+        assert!(matches!(node.verdict(&dead).await, Verdict::Revoked(_)), "{dead:?}");
+    }
+}
+
+async fn a_database_that_a_newer_version_has_used_is_refused(store: Store) {
+    let database = store.open().await;
+    sql("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', true, $1, 0)")
+    .bind([0_u8; 48].as_slice())
+    .execute(&mut database.write().await.unwrap())
+    .await
+    .unwrap();
+    database.close().await;
+    let error = store.try_open().await.unwrap_err();
+    assert!(matches!(error, DatabaseError::Newer(9999)), "{error}");
+    assert!(error.to_string().contains("start that version"), "{error}");
 }

@@ -19,6 +19,9 @@
 //! | [`tour`] | the README's tour works as it is printed |
 //! | [`log_grep`] | the program writes no secret, in a whole run at the most talkative level |
 //! | [`contract_ledger`] | what the ledger promises, over SQLite and PostgreSQL |
+//! | [`contract_accounts`] | what the tables of users and sessions promise, over both |
+//! | [`two_nodes`] | two ledgers on one PostgreSQL number, race and settle as one |
+//! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
 
@@ -27,6 +30,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod commands;
+mod contract_accounts;
 mod contract_ledger;
 mod cors;
 mod csrf;
@@ -34,8 +38,10 @@ mod durability;
 mod http_contract;
 mod lifecycle;
 mod log_grep;
+mod postgres_outages;
 mod races;
 mod revocation;
 mod secrets;
 mod start_and_stop;
 mod tour;
+mod two_nodes;

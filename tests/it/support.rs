@@ -12,5 +12,6 @@ pub(crate) mod logs;
 pub(crate) mod operator;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod wait;

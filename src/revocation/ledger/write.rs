@@ -2,7 +2,7 @@
 //!
 //! # On several nodes at once
 //!
-//! On `SQLite` a transaction is alone. On PostgreSQL it is not, and this is what keeps it right there:
+//! On SQLite a transaction is alone. On PostgreSQL it is not, and this is what keeps it right there:
 //!
 //! - **Rows first, in one order.** The users and sessions that the acts are about are locked before anything is done:
 //!   users, then sessions, each by id. So no two nodes wait for each other, and the acts themselves can go on in the

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use kickout::{
     clock::{Clock, ManualClock},
-    database::{Database, sql},
+    database::{Database, DatabaseError, sql},
     ids::{Generation, SessionId, Subject, TokenId},
     revocation::{
         Act, Checker, Outcome, Presented, Verdict,
@@ -18,6 +18,31 @@ use kickout::{
 use tempfile::TempDir;
 
 use super::postgres::{self, Server};
+
+/// Each of these is run on both databases.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(super::Store::sqlite()).await;
+                }
+            )*
+        }
+
+        mod postgres {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(super::Store::postgres().await).await;
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use on_both;
 
 /// When the clocks of a test begin, in milliseconds since 1970.
 const START_MS: i64 = 1_700_000_000_000;
@@ -62,9 +87,13 @@ impl Store {
     }
 
     pub(crate) async fn open(&self) -> Database {
+        self.try_open().await.unwrap()
+    }
+
+    pub(crate) async fn try_open(&self) -> Result<Database, DatabaseError> {
         match self {
-            Self::Sqlite(folder) => Database::open(&folder.path().join("kickout.db")).await.unwrap(),
-            Self::Postgres(url) => Database::open_url(url).await.unwrap(),
+            Self::Sqlite(folder) => Database::open(&folder.path().join("kickout.db")).await,
+            Self::Postgres(url) => Database::open_url(url).await,
         }
     }
 
@@ -144,6 +173,13 @@ impl Node {
     pub(crate) async fn verdict(&self, presented: &Presented) -> Verdict {
         self.checker.check(presented).await.verdict
     }
+}
+
+/// A ledger on a PostgreSQL database, as another node has it. Its time is the server's.
+pub(crate) async fn ledger_at(url: &str) -> (Database, Ledger) {
+    let database = Database::open_url(url).await.unwrap();
+    let ledger = Ledger::open(database.clone(), &Clock::System, TTL).await.unwrap();
+    (database, ledger)
 }
 
 /// What an act has done; it must have been done.

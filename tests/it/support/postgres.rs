@@ -145,6 +145,14 @@ pub(crate) async fn run(url: &str, statements: &str) {
     connection.close().await.expect("a server");
 }
 
+/// A number that a statement gives, asked on a connection of its own.
+pub(crate) async fn number(url: &str, statement: &'static str) -> i64 {
+    let mut connection = PgConnection::connect(url).await.expect("a server");
+    let number = sqlx::query_scalar(statement).fetch_one(&mut connection).await.expect(statement);
+    connection.close().await.expect("a server");
+    number
+}
+
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }

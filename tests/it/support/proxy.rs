@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +33,8 @@ pub(crate) enum Fate {
     Lost,
     /// The connection is lost, and the commit reaches the server a while later.
     Late,
+    /// It reaches the server, and nothing more is heard on this connection, not even its end.
+    Silence,
 }
 
 /// How late [`Fate::Late`] is.
@@ -84,18 +86,34 @@ impl Proxy {
 async fn link(client: TcpStream, server: u16, decided: &AtomicU8) -> io::Result<()> {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = TcpStream::connect(("127.0.0.1", server)).await?.into_split();
+    let is_silent = AtomicBool::new(false);
     tokio::select! {
-        result = requests(from_client, to_server, decided) => result,
-        result = answers(from_server, to_client) => result,
+        result = requests(from_client, to_server, decided, &is_silent) => result,
+        result = answers(from_server, to_client, &is_silent) => result,
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
-    tokio::io::copy(&mut from, &mut to).await.map(|_| ())
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_silent: &AtomicBool) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if is_silent.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        if read == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..read]).await?;
+    }
 }
 
 /// Returns when the connection to the client is to be cut.
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, decided: &AtomicU8) -> io::Result<()> {
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    decided: &AtomicU8,
+    is_silent: &AtomicBool,
+) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer).await?;
@@ -112,6 +130,9 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, decided: &Ato
                 to.write_all(bytes).await?;
                 // The server's half is closed after the client's, so the commit is not undone by that.
                 return Ok(());
+            }
+            if fate == Fate::Silence as u8 {
+                is_silent.store(true, Ordering::SeqCst);
             }
             if fate == Fate::Late as u8 {
                 let late = bytes.to_vec();
