@@ -110,3 +110,37 @@ fn take(file: &Path) -> Result<fs::File, DatabaseError> {
 fn refused(problem: String) -> DatabaseError {
     DatabaseError::File(io::Error::new(io::ErrorKind::InvalidInput, problem))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_process_has_a_file_under_whatever_name_and_nobody_else_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("a.db"), folder.path().join("b.db"));
+        let open = File::open(&file).await.unwrap();
+        symlink(&file, &other).unwrap();
+        assert!(matches!(File::open(&other).await, Err(DatabaseError::InUse)), "a symbolic link is the same file");
+        open.close().await;
+        File::open(&other).await.unwrap().close().await;
+
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = File::open(&file).await.unwrap_err().to_string();
+        assert!(refused.contains("chmod 600"), "{refused}");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::hard_link(&file, folder.path().join("c.db")).unwrap();
+        let refused = File::open(&file).await.unwrap_err().to_string();
+        assert!(refused.contains("hard links"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_database_in_memory_is_refused() {
+        for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite:file?mode=memory"] {
+            let refused = File::open_url(url).await.unwrap_err();
+            assert!(matches!(refused, DatabaseError::File(_)), "{url}: {refused}");
+        }
+    }
+}

@@ -250,6 +250,11 @@ async fn what_is_not_there_or_no_id_is_said_and_changes_nothing() {
             .says(1, &["not the data folder of a service", desk.data().to_str().unwrap(), "data_dir"]);
     }
     assert!(!desk.data().exists(), "a mistaken folder is not made");
+    fs::create_dir(desk.data()).unwrap();
+    for command in ["revoke everything --yes", "restored --yes"] {
+        desk.run(command).await.says(1, &["not the data folder of a service"]);
+    }
+    assert!(!desk.data().join("kickout.db").exists(), "nor is another folder of that name made into one");
 }
 
 /// The ids of the keys that a service publishes.

@@ -450,6 +450,20 @@ async fn logout_divides_a_second(sessions: &Sessions, name: &str, round: usize) 
 }
 
 #[tokio::test]
+async fn a_login_beyond_the_limit_ends_the_least_recently_used_and_one_in_the_same_browser_pushes_nobody_out() {
+    let app = TestApp::start_with(|config| config.sessions.max_per_user = 2).await;
+    let alice = app.sign_up("alice").await;
+    let (one, two) = (alice.log_in().await, alice.log_in().await);
+    two.log_in(&alice).await;
+    app.accepts(&one.access()).await;
+    app.accepts(&two.access()).await;
+    let three = alice.log_in().await;
+    app.refuses(&one.access()).await;
+    app.accepts(&two.access()).await;
+    app.accepts(&three.access()).await;
+}
+
+#[tokio::test]
 async fn operators_acts_are_in_the_log_with_what_they_did() {
     let logs = logs::capture();
     let app = TestApp::start().await;

@@ -220,8 +220,10 @@ async fn a_damaged_database_is_named_with_what_to_do_and_nothing_is_served() {
         for command in ["serve", "user list"] {
             let ended = desk.run(command).await;
             assert!(!ended.stderr.contains("\"ready\""), "{what}: {ended}");
-            ended
-                .says(1, &[file.to_str().unwrap(), "damaged", "restore the database from a backup", "or move it away"]);
+            ended.says(
+                1,
+                &[file.to_str().unwrap(), "damaged", "restore the database from a backup", "or move the file away"],
+            );
         }
         assert_eq!(fs::read(&file).unwrap(), bytes, "it is left as it is, for somebody to look into: {what}");
     }
@@ -303,7 +305,7 @@ async fn all_that_is_wrong_with_a_configuration_is_said_at_once_with_the_nearest
         ("KICKOUT__SESSIONS__IDEL", "5d"),
         ("KICKOUT__PASSWORDS__MEMORY_KIB", "1"),
         ("KICKOUT__ACCOUNTS__SIGNUP", "perhaps"),
-        ("KICKOUT__DATABASE__URL", "postgres://kickout:hunter2@db/kickout"),
+        ("KICKOUT__DATABASE__URL", "mysql://kickout:hunter2@db/kickout"),
     ];
     let problems = [
         "http.listne (kickout.toml): there is no such key. The nearest name is http.listen",
@@ -315,7 +317,7 @@ async fn all_that_is_wrong_with_a_configuration_is_said_at_once_with_the_nearest
         "sessions.idel (KICKOUT__SESSIONS__IDEL): there is no such key. The nearest name is KICKOUT__SESSIONS__IDLE",
         "passwords.memory_kib (KICKOUT__PASSWORDS__MEMORY_KIB): 1 is out of range",
         "accounts.signup (KICKOUT__ACCOUNTS__SIGNUP): \"perhaps\" is neither true nor false",
-        "database.url (KICKOUT__DATABASE__URL): the value does not begin with",
+        "database.url (KICKOUT__DATABASE__URL): the value begins with none of sqlite:",
     ];
     for arguments in ["serve", "config check", "user list", "keys generate"] {
         let mut command = desk.kickout(arguments);

@@ -146,7 +146,8 @@ impl<'a> Write<'a> {
         if of.is_some_and(|of| of != owner) {
             return Ok(Outcome::Absent);
         }
-        if row.opt_int("ended_at")?.is_some() || row.int("generation")? < row.int("floor")? {
+        let is_below = self.ended.contains(&Target::Everything) || row.int("generation")? < row.int("floor")?;
+        if is_below || row.opt_int("ended_at")?.is_some() {
             return self.already(target).await;
         }
         self.close(session).await?;
@@ -197,13 +198,14 @@ impl<'a> Write<'a> {
         generation: Generation,
     ) -> Result<Option<Generation>, DatabaseError> {
         let alive = sql("SELECT generation FROM sessions
-                         WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3")
+                         WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 {for update}")
         .bind(session.uuid())
         .bind(of.uuid())
         .bind(self.now.as_millis())
         .fetch_optional(&mut *self.tx)
         .await?;
-        let Some(alive) = alive else { return Ok(None) };
+        // What an act of this same transaction has ended with everything else is not alive either.
+        let Some(alive) = alive.filter(|_| !self.ended.contains(&Target::Everything)) else { return Ok(None) };
         sql("UPDATE sessions SET generation = $1 WHERE id = $2")
             .bind(generation.0)
             .bind(session.uuid())
