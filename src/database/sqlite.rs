@@ -23,6 +23,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Readers at once. Each is a thread of its own with its own page cache; reads take microseconds.
 const READERS: u32 = 4;
 
+const NAME_A_FILE: &str = "database.url must name a file, like sqlite:///var/lib/kickout/kickout.db";
+
 /// The pools of one file.
 #[derive(Debug, Clone)]
 pub(super) struct File {
@@ -38,6 +40,10 @@ impl File {
     }
 
     pub(super) async fn open_url(url: &str) -> Result<Self, DatabaseError> {
+        // What is kept in memory is gone after a restart: no receipt could be given for it.
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            return Err(refused(NAME_A_FILE.to_owned()));
+        }
         Self::with(SqliteConnectOptions::from_str(url)?).await
     }
 
@@ -79,8 +85,8 @@ impl File {
 /// file's one real path, however it was spelled.
 fn take(file: &Path) -> Result<fs::File, DatabaseError> {
     let name = file.to_string_lossy();
-    if name.is_empty() || name.contains(":memory:") || name.starts_with("file:") {
-        return Err(refused("database.url must name a file, like sqlite:///var/lib/kickout/kickout.db".to_owned()));
+    if name.is_empty() {
+        return Err(refused(NAME_A_FILE.to_owned()));
     }
     let private = |path: &Path| {
         let mut options = fs::File::options();

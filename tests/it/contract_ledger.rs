@@ -276,12 +276,12 @@ async fn an_entry_covers_any_leeway_and_sessions_below_the_floor_are_swept(store
         node.session(alice, 0).await;
     }
     node.done(Act::Everything).await;
-    let alive = node.session(alice, 1).await;
+    let above = node.session(alice, 1).await;
     let devices = kickout::sessions::devices::Devices::new(node.database.clone());
     assert_eq!(devices.sweep(now, 2).await.unwrap(), 2, "in small steps");
     assert_eq!(devices.sweep(now, 2).await.unwrap(), 1);
     assert_eq!(devices.sweep(now, 2).await.unwrap(), 0);
-    assert!(!node.done(Act::Session { session: alive.session, of: None }).await.already, "what is above lives");
+    assert!(!node.done(Act::Session { session: above.session, of: None }).await.already, "what is above lives");
 }
 
 async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_backup_forgot(store: Store) {
