@@ -143,7 +143,8 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// Operators' requests: a scraper, probes, a few commands at once, each small; none is cut short because users' requests
 /// are.
-const MANAGEMENT_LIMITS: Limits = Limits { body: 16 * 1024, time: Duration::from_secs(30), requests: 32 };
+const MANAGEMENT_LIMITS: Limits =
+    Limits { body: 16 * 1024, sending: Duration::from_secs(10), time: Duration::from_secs(30), requests: 32 };
 
 /// Bytes of one request's headers, the request line included. A token takes 1 to 4 KiB of it.
 const HEADER_BYTES: usize = 32 * 1024;
@@ -282,6 +283,7 @@ impl App {
         let observer = Observer { metrics: self.metrics.clone(), clock: self.clock.clone() };
         let limits = Limits {
             body: self.config.http.body_limit,
+            sending: self.config.http.header_timeout.duration(),
             time: self.config.http.request_timeout.duration(),
             requests: self.config.http.max_requests,
         };

@@ -10,6 +10,7 @@
 //! | [`revocation`] | what has ended stays ended, everywhere, whatever races or restarts |
 //! | [`races`] | no login outlives the act that it races |
 //! | [`bad_input`] | what clients get for requests that are not as they should be |
+//! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
 //! | [`cors`] | which pages of other origins can read answers |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
@@ -35,6 +36,7 @@ mod contract_ledger;
 mod cors;
 mod csrf;
 mod durability;
+mod hardening;
 mod http_contract;
 mod lifecycle;
 mod log_grep;

@@ -37,7 +37,7 @@ fn endpoints() -> Vec<Endpoint> {
         ),
         required("/v1/auth/password", json!({"current": SECRET, "new": SECRET}), &[]),
         free("/v1/auth/logout-all", json!({"keep_current": true}), &["keep_current"]),
-        free("/v1/auth/logout", json!({}), &[]),
+        free("/v1/auth/logout", json!({"refresh_token": SECRET}), &["refresh_token"]),
         Endpoint {
             is_management: true,
             ..required(

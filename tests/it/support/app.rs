@@ -57,22 +57,31 @@ impl TestApp {
 
     /// A service that lives by this clock.
     pub(crate) async fn start_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
+        let app = Self::launch(clock, change, true).await;
+        app.is_ready().await;
+        app
+    }
+
+    /// A service that answers requests, but has not begun to load its ledger: no check is answered, no revocation done.
+    pub(crate) async fn start_cold(change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(Clock::System, change, false).await
+    }
+
+    async fn launch(clock: Clock, change: impl FnOnce(&mut Config), begins: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
         config.revocation.filter.capacity = 1000;
         config.http.drain_timeout = Span::from_secs(5);
         change(&mut config);
-        let running = Running::start(config.clone(), clock.clone()).await;
+        let running = Running::start(config.clone(), clock.clone(), begins).await;
         let [public, management] = running.ports;
-        let app = Self { net: Net::new(public, management), config, clock, running, folder };
-        app.is_ready().await;
-        app
+        Self { net: Net::new(public, management), config, clock, running, folder }
     }
 
     /// Stops the service and starts it again on the same folder, at other ports.
     pub(crate) async fn restart(&mut self) {
         self.running.stop().await;
-        self.running = Running::start(self.config.clone(), self.clock.clone()).await;
+        self.running = Running::start(self.config.clone(), self.clock.clone(), true).await;
         let [public, management] = self.running.ports;
         self.net.moved(public, management);
         self.is_ready().await;
@@ -121,14 +130,16 @@ impl Deref for TestApp {
 }
 
 impl Running {
-    async fn start(config: Config, clock: Clock) -> Self {
+    async fn start(config: Config, clock: Clock, begins: bool) -> Self {
         let folder = DataFolder::open(&config.data_dir).expect("a folder of our own");
         let listeners = Listeners { public: listener(), management: listener() };
         let ports = [&listeners.public, &listeners.management].map(|listener| listener.local_addr().expect("bound"));
         let shutdown = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
         let app = App::build(config, clock, folder).await.expect("the service is put together");
-        app.start(&tasks).await.expect("the service starts");
+        if begins {
+            app.start(&tasks).await.expect("the service starts");
+        }
         let (admin, sessions) = (app.admin(), app.sessions().clone());
         let mut serving = JoinSet::new();
         serving.spawn(async move {

@@ -1,6 +1,6 @@
 //! Requests byte by byte, for what no well-behaved client sends.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::{
@@ -11,6 +11,9 @@ use tokio::{
 
 use super::{answer::Answer, wait::LONG};
 
+/// Between two bytes of a client that dribbles.
+const DROP: Duration = Duration::from_millis(100);
+
 /// Sends bytes and reads one answer; `None` if the connection just closes.
 pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Option<Answer> {
     talk(address, request, false).await
@@ -19,6 +22,29 @@ pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Option<Answ
 /// Sends bytes, says that no more will come, and reads what is answered then.
 pub(crate) async fn cut_off(address: SocketAddr, request: &[u8]) -> Option<Answer> {
     talk(address, request, true).await
+}
+
+/// Sends bytes, then a space now and then for as long as the service listens, and reads what is answered.
+pub(crate) async fn dribble(address: SocketAddr, request: &[u8]) -> Option<Answer> {
+    let talk = async {
+        let mut stream = TcpStream::connect(address).await.expect("the service listens");
+        let (mut from, mut to) = stream.split();
+        let mut bytes = Vec::new();
+        let sending = async {
+            let _ = to.write_all(request).await;
+            while to.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(DROP).await;
+            }
+            // The other half says when it is over.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = sending => {}
+            _ = from.read_to_end(&mut bytes) => {}
+        }
+        bytes
+    };
+    parse(&timeout(LONG, talk).await.expect("an answer or the end of the connection"))
 }
 
 async fn talk(address: SocketAddr, request: &[u8], is_cut: bool) -> Option<Answer> {
