@@ -21,6 +21,10 @@ use serde::{Deserialize, Serialize};
 /// entry of the filter.
 pub const SKEW: Duration = Duration::from_secs(2);
 
+/// The most that `tokens.leeway` can be. Every entry lives for it, so that a leeway that is raised later does not bring
+/// back a token whose entry has gone.
+pub const MAX_LEEWAY: Duration = Duration::from_mins(1);
+
 /// A reading of `CLOCK_BOOTTIME`, in nanoseconds since the machine started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootInstant(u64);

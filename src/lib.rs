@@ -42,7 +42,7 @@
 //! | [`users`] | accounts |
 //! | [`revocation`] | the heart: ledger, filter, checker, revoker |
 //! | [`csrf`], [`cookies`] | the two rules of browsers |
-//! | [`database`] | the SQL database: opening, migrating, telling its troubles apart |
+//! | [`database`] | the SQL database, SQLite or PostgreSQL: opening, migrating, asking, telling its troubles apart |
 //! | [`lifecycle`], [`telemetry`] | tasks and shutdown; logs and metrics |
 //! | [`config`] | plain values and where they come from |
 //! | [`clock`], [`ids`], [`secret`] | time, identifiers, randomness and keys |

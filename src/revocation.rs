@@ -151,6 +151,3 @@ pub enum Tier {
     /// The ledger.
     Ledger,
 }
-
-#[cfg(test)]
-mod tests;

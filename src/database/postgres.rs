@@ -13,9 +13,9 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    ConnectOptions, PgConnection, PgPool, Postgres, Row as _,
+    ConnectOptions, Connection as _, PgConnection, PgPool, Postgres, Row as _,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
 use super::{DatabaseError, migration_error};
@@ -54,7 +54,7 @@ impl Server {
         inspect(&mut connection).await?;
         // Nodes that start at once wait for each other here: the migrator holds an advisory lock.
         sqlx::migrate!("migrations/postgres").run(&mut connection).await.map_err(migration_error)?;
-        drop(connection);
+        connection.close().await?;
         let pool = |connections, settings: [(&str, &str); 2]| {
             PgPoolOptions::new()
                 .max_connections(connections)
@@ -69,6 +69,12 @@ impl Server {
         let mut connection = self.writers.acquire().await?;
         command(LIMIT, &mut connection, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         Ok(Transaction { connection, is_over: false })
+    }
+
+    pub(super) async fn listen(&self, channels: &[&str]) -> Result<PgListener, DatabaseError> {
+        let mut listener = PgListener::connect_with(&self.writers).await?;
+        listener.listen_all(channels.iter().copied()).await?;
+        Ok(listener)
     }
 
     pub(super) async fn close(&self) {

@@ -65,8 +65,15 @@ enum Glance {
 impl Checker {
     /// A checker over this node's replica, with the ledger for the second look.
     #[must_use]
-    pub const fn new(replica: Arc<Replica>, ledger: Ledger, on_stale: OnStale, metrics: Metrics) -> Self {
-        Self { replica, ledger, on_stale, metrics }
+    pub const fn new(replica: Arc<Replica>, ledger: Ledger, metrics: Metrics) -> Self {
+        Self { replica, ledger, on_stale: OnStale::Deny, metrics }
+    }
+
+    /// With another policy for when the lease is over.
+    #[must_use]
+    pub const fn on_stale(mut self, on_stale: OnStale) -> Self {
+        self.on_stale = on_stale;
+        self
     }
 
     /// Whether a token, whose signature and claims were verified, has been taken back.

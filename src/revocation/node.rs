@@ -155,6 +155,22 @@ impl Node {
         }
     }
 
+    /// Hears what other nodes say, until `stop`. Without it everything goes on, at the pace of the pull.
+    ///
+    /// # Errors
+    /// [`DatabaseError`], when the channels cannot be heard; the caller tries again.
+    pub async fn listen(&self, stop: &CancellationToken) -> Result<(), DatabaseError> {
+        let mut listener = self.0.ledger.database().listen(&[FEED_CHANNEL, ACK_CHANNEL]).await?;
+        while let Some(said) = stop.run_until_cancelled(listener.next()).await {
+            match said? {
+                Some((channel, payload)) => self.heard(&channel, &payload),
+                // Something may have been missed.
+                None => self.wake(),
+            }
+        }
+        Ok(())
+    }
+
     /// The last act of a registration: no check is answered any more, so its row need not be waited for.
     async fn leave(&self, id: NodeId) {
         *self.me() = None;
@@ -171,8 +187,8 @@ impl Node {
         let mut due = inner.clock.boottime();
         loop {
             let t0 = inner.clock.boottime();
-            let step = if t0 >= due { self.renew(&mut row, t0).await } else { self.pull(&mut row).await };
-            match step {
+            let outcome = if t0 >= due { self.renew(&mut row, t0).await } else { self.pull(&mut row).await };
+            match outcome {
                 Ok(()) if t0 >= due => due = t0 + every,
                 Ok(()) => {}
                 Err(Failed::Gone) => return self.over(End::Expelled),

@@ -16,7 +16,7 @@ use crate::{
     clock::{BootInstant, Clock},
     database::DatabaseError,
     ids::Seq,
-    telemetry::metrics::{Metrics, RevocationKind, RevocationOutcome},
+    telemetry::metrics::{Metrics, RebuildReason, RevocationKind, RevocationOutcome},
 };
 
 use super::{
@@ -93,7 +93,7 @@ pub enum RevokeError {
     /// Too many acts wait already. Nothing was done.
     #[error("too many revocations are waiting")]
     Full,
-    /// The ledger could not record it. Nothing was done.
+    /// The ledger could not record it. Nothing was done; only with [`DatabaseError::Unsettled`] it may have been.
     #[error("the ledger could not record it: {0}")]
     Ledger(Arc<DatabaseError>),
     /// It is recorded and durable, but this node could not apply it yet; it will, before it answers checks again.
@@ -119,10 +119,10 @@ pub struct Revoker {
 
 impl Revoker {
     /// A revoker and the recorder that must run for it. At most `queue` acts wait.
-    pub fn new(ledger: Ledger, replica: Arc<Replica>, queue: usize, node: Option<Node>, metrics: Metrics) -> (Self, Recorder) {
+    pub fn new(ledger: Ledger, replica: Arc<Replica>, queue: usize, metrics: Metrics) -> (Self, Recorder) {
         let (jobs, waiting) = mpsc::channel(queue);
         let clock = ledger.clock().source().clone();
-        let desk = Arc::new(Desk { ledger, replica, clock: clock.clone(), metrics, node });
+        let desk = Desk { ledger, replica, clock: clock.clone(), metrics, node: None };
         (Self { jobs, clock }, Recorder { waiting, desk })
     }
 
@@ -151,7 +151,7 @@ impl Revoker {
 #[derive(Debug)]
 pub struct Recorder {
     waiting: mpsc::Receiver<Job>,
-    desk: Arc<Desk>,
+    desk: Desk,
 }
 
 /// What recording needs.
@@ -175,8 +175,16 @@ struct Committed {
 }
 
 impl Recorder {
+    /// One of several: a receipt waits for all of them.
+    #[must_use]
+    pub fn among(mut self, node: Node) -> Self {
+        self.desk.node = Some(node);
+        self
+    }
+
     /// Records until every [`Revoker`] is gone, or until `stop`: then it finishes what waits and ends.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let desk = Arc::new(self.desk);
         let mut stop = std::pin::pin!(stop);
         let mut stopping = false;
         let mut jobs = Vec::with_capacity(BATCH);
@@ -196,12 +204,12 @@ impl Recorder {
                     if taken == 0 {
                         break;
                     }
-                    if let Some(committed) = self.desk.record(std::mem::take(&mut jobs)).await {
-                        let desk = Arc::clone(&self.desk);
+                    if let Some(committed) = desk.record(std::mem::take(&mut jobs)).await {
+                        let desk = Arc::clone(&desk);
                         waits.spawn(async move { desk.wait(committed).await });
                     }
                 }
-                _ = audit.tick() => self.desk.audit().await,
+                _ = audit.tick() => desk.audit().await,
             }
         }
         // Each is over when the longest hold is.
@@ -220,10 +228,7 @@ impl Desk {
             Err(error) => return tracing::warn!(%error, "the ledger's head could not be read"),
         };
         // Among others the node's own task sees to it.
-        if self.node.is_none()
-            && (moved || self.replica.state() == NodeState::Stale)
-            && self.reload().await.is_err()
-        {
+        if self.node.is_none() && (moved || self.replica.state() == NodeState::Stale) && self.reload().await.is_err() {
             tracing::error!("checks are not answered until the ledger can be read");
         }
     }
@@ -236,6 +241,10 @@ impl Desk {
             Ok(recorded) => recorded,
             Err(error) => {
                 tracing::error!(%error, acts = acts.len(), "the ledger could not record");
+                if matches!(error, DatabaseError::Unsettled(_)) {
+                    // Perhaps it did: then this node is behind, and says nothing until it knows.
+                    self.replica.stop();
+                }
                 let error = Arc::new(error);
                 for job in jobs {
                     self.count(&job.act, RevocationOutcome::Failed);
@@ -254,7 +263,9 @@ impl Desk {
             node.wake();
             return Some(Committed { jobs, outcomes: recorded.outcomes, at, authority });
         }
-        let applied = if link == Some(Link::Gap) || self.replica.state() != NodeState::Live {
+        // Also what was there already must be in force here.
+        let is_behind = last(&recorded.outcomes) > self.replica.applied();
+        let applied = if link == Some(Link::Gap) || self.replica.state() != NodeState::Live || is_behind {
             self.reload().await
         } else {
             Ok(())
@@ -268,13 +279,9 @@ impl Desk {
     /// Waits until what was committed is in force everywhere, and answers.
     async fn wait(&self, committed: Committed) {
         let Committed { jobs, outcomes, at, authority } = committed;
-        let seq = outcomes.iter().filter_map(|outcome| match outcome {
-            Outcome::Done(done) => Some(done.seq),
-            Outcome::Absent | Outcome::Changed => None,
-        });
         // Acts that share a transaction share the wait for its last number.
-        let reach = match (&self.node, seq.max()) {
-            (Some(node), Some(seq)) => node.reached(seq, at, authority).await,
+        let reach = match (&self.node, last(&outcomes)) {
+            (Some(node), seq) if has_done(&outcomes) => node.reached(seq, at, authority).await,
             _ => Reach { nodes: 0, of: 0 },
         };
         self.answer(jobs, outcomes, &Ok(reach));
@@ -308,7 +315,10 @@ impl Desk {
         let mut tries = 0;
         loop {
             match self.replica.load(&self.ledger).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
+                    return Ok(());
+                }
                 Err(error) if tries == RELOADS => return Err(Arc::new(error)),
                 Err(error) => tracing::error!(%error, "the ledger could not be read"),
             }
@@ -340,4 +350,18 @@ impl Desk {
         };
         Revoked { receipt, kept: done.kept }
     }
+}
+
+/// The last number that any of these outcomes names.
+fn last(outcomes: &[Outcome]) -> Seq {
+    let seq = |outcome: &Outcome| match outcome {
+        Outcome::Done(done) => Some(done.seq),
+        Outcome::Absent | Outcome::Changed => None,
+    };
+    outcomes.iter().filter_map(seq).max().unwrap_or_default()
+}
+
+/// Whether any of these acts is in the ledger.
+fn has_done(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().any(|outcome| matches!(outcome, Outcome::Done(_)))
 }

@@ -77,10 +77,10 @@ pub struct Replica {
 impl Replica {
     /// A replica that has read nothing yet.
     #[must_use]
-    pub fn new(ledger: LedgerId, settings: Settings, now: Timestamp, lease: Lease) -> Self {
+    pub fn new(ledger: LedgerId, settings: Settings, now: Timestamp) -> Self {
         Self {
             ledger,
-            lease,
+            lease: Lease::unlimited(),
             state: AtomicU8::new(NodeState::Cold as u8),
             applied: AtomicI64::new(0),
             floor: AtomicI64::new(0),
@@ -91,6 +91,13 @@ impl Replica {
             growth: Notify::new(),
             rebuilding: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// One of several: it answers only while its lease is valid, and has none yet.
+    #[must_use]
+    pub fn leased(mut self) -> Self {
+        self.lease = Lease::none();
+        self
     }
 
     /// How far this node is.
@@ -190,7 +197,9 @@ impl Replica {
                 return Err(error);
             }
         };
-        // What was known "alive" was known of the history before; nothing may be carried over.
+        // What was known "alive" was known of the history before; nothing may be carried over, also by a look that is
+        // under way now and stores its answer later.
+        self.touched.touch_all(end.seq);
         self.known.clear();
         let mut cursor = self.lock();
         *cursor = end;
@@ -201,7 +210,10 @@ impl Replica {
 
     /// Waits until the filter has reached its design load.
     pub async fn wants_growth(&self) {
-        self.growth.notified().await;
+        // A signal may be left over from before the last rebuild.
+        while !self.filter.is_full() {
+            self.growth.notified().await;
+        }
     }
 
     /// Builds a larger filter from the ledger while checks and revocations go on, and swaps it in.

@@ -149,7 +149,10 @@ impl Devices {
     }
 
     /// A user's live sessions, the most recently used first.
-    pub(super) async fn list(&self, subject: Subject, now: Timestamp) -> Result<Vec<Device>, DatabaseError> {
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn list(&self, subject: Subject, now: Timestamp) -> Result<Vec<Device>, DatabaseError> {
         let rows = sql("SELECT id, device, created_at, last_used_at, expires_at, address, user_agent FROM sessions
              WHERE user_id = $1 AND expires_at > $2 AND ended_at IS NULL AND generation >= (SELECT floor FROM head)
              ORDER BY last_used_at DESC, created_at DESC, id LIMIT $3")
@@ -163,7 +166,10 @@ impl Devices {
 
     /// The sessions of a user beyond the first `limit`, counted from the most recently used; `spare` counts, but is
     /// never named.
-    pub(super) async fn beyond(
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn beyond(
         &self,
         subject: Subject,
         spare: SessionId,
@@ -196,6 +202,21 @@ impl Devices {
             .try_into()
             .map_err(|_| DatabaseError::Foreign(format!("the secret of session {id}")))?;
         Ok(Some((row.uuid("user_id")?.into(), secret)))
+    }
+
+    /// Marks at most `limit` sessions as ended that a floor over everything has ended. They are dead without this; it
+    /// lets their rows be pruned. Returns how many.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, DatabaseError> {
+        sql("UPDATE sessions SET ended_at = $1, expires_at = {least}(expires_at, $1)
+             WHERE id IN (SELECT id FROM sessions WHERE ended_at IS NULL AND generation < (SELECT floor FROM head)
+                          LIMIT $2 {for update skip locked})")
+        .bind(now.as_millis())
+        .bind(limit)
+        .execute(&mut self.database.write().await?)
+        .await
     }
 
     /// Sessions that should be pruned and are not yet.

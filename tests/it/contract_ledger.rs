@@ -1,107 +1,44 @@
-//! The ledger, the replica, the checker and the recorder together, over a real database file.
+//! What every ledger does, whichever database it is on: the ledger, the replica, the checker and the recorder together,
+//! over a real database.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
-
-use super::{
-    feed::Link,
-    filter::Settings,
-    ledger::{Done, Ledger},
-    sync::{LoadError, NodeState, Replica},
-    *,
-};
-use crate::{
-    clock::{Clock, ManualClock},
-    database::{Database, DatabaseError, sql},
-    ids::Seq,
+use kickout::{
+    database::{DatabaseError, Value, sql},
+    ids::{Generation, LedgerId, Seq, SessionId, Subject, TokenId},
+    revocation::{
+        Act, Cause, Ignorance, Outcome, Presented, RevokeError, Revoker, Tier, Verdict,
+        sync::{LoadError, NodeState},
+    },
     telemetry::metrics::Metrics,
 };
+use tokio_util::sync::CancellationToken;
 
-const TTL: Duration = Duration::from_mins(15);
+use super::support::ledger::{Node, Store, TTL, done, on_both};
+
 const HOUR_MS: i64 = 3_600_000;
 
-struct Node {
-    folder: tempfile::TempDir,
-    time: Arc<ManualClock>,
-    database: Database,
-    ledger: Ledger,
-    replica: Arc<Replica>,
-    checker: Checker,
-}
+on_both!(
+    each_scope_ends_exactly_what_it_names_also_after_a_reload,
+    a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation,
+    nothing_left_to_do_is_said_and_names_the_row_that_did_it,
+    an_entry_outlives_every_token_it_denies_and_then_goes,
+    a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed,
+    a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone,
+    a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing,
+    a_large_history_loads_in_pages_and_grows_the_filter,
+    what_somebody_else_writes_into_the_ledger_does_not_stay_unseen,
+    what_was_there_already_is_in_force_before_the_receipt,
+    an_entry_covers_any_leeway_and_sessions_below_the_floor_are_swept,
+    another_life_of_the_ledger_ends_everything_also_generations_that_a_backup_forgot,
+    a_full_queue_is_an_answer,
+    a_ledger_that_cannot_be_written_says_so_and_records_nothing,
+    what_another_act_of_the_same_batch_has_done_waits_for_that_batch,
+    a_database_that_a_newer_version_has_used_is_refused,
+);
 
-impl Node {
-    async fn start() -> Self {
-        Self::open(tempfile::tempdir().unwrap(), ManualClock::at(1_700_000_000_000), TTL).await
-    }
-
-    async fn open(folder: tempfile::TempDir, time: Arc<ManualClock>, ttl: Duration) -> Self {
-        let database = Database::open(&folder.path().join("kickout.db")).await.unwrap();
-        let clock = Clock::Manual(Arc::clone(&time));
-        let ledger = Ledger::open(database.clone(), &clock, ttl, Duration::ZERO).await.unwrap();
-        let settings = Settings { capacity: 1000, false_positives: 0.001 };
-        let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now(), lease::Lease::unlimited()));
-        replica.load(&ledger).await.unwrap();
-        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), OnStale::Deny, Metrics::new());
-        Self { folder, time, database, ledger, replica, checker }
-    }
-
-    async fn restart(self, ttl: Duration) -> Self {
-        self.database.close().await;
-        Self::open(self.folder, self.time, ttl).await
-    }
-
-    async fn user(&self) -> Subject {
-        let id = Subject::random();
-        sql("INSERT INTO users (id, name, name_key, password, created_at) VALUES ($1, $2, $2, '', 0)")
-            .bind(id.uuid())
-            .bind(id.to_string())
-            .execute(&mut self.database.write().await.unwrap())
-            .await
-            .unwrap();
-        id
-    }
-
-    async fn session(&self, subject: Subject, generation: i64) -> Presented {
-        let session = SessionId::random();
-        sql(
-            "INSERT INTO sessions (id, user_id, generation, secret, rotated_at, created_at, last_used_at, expires_at, absolute_until)
-             VALUES ($1, $2, $3, $4, 0, 0, 0, 9000000000000, 9000000000000)",
-        )
-        .bind(session.uuid())
-        .bind(subject.uuid())
-        .bind(generation)
-        .bind([7_u8; 32].as_slice())
-        .execute(&mut self.database.write().await.unwrap())
-        .await
-        .unwrap();
-        let generation = Generation(generation);
-        Presented { token: TokenId::random(), session, subject, generation, epoch: self.ledger.id() }
-    }
-
-    async fn record(&self, acts: &[Act]) -> Vec<Outcome> {
-        let recorded = self.ledger.record(acts).await.unwrap();
-        if let Some(batch) = &recorded.batch {
-            assert_eq!(self.replica.apply(batch), Link::Next);
-        }
-        recorded.outcomes
-    }
-
-    async fn done(&self, act: Act) -> Done {
-        match self.record(&[act]).await.remove(0) {
-            Outcome::Done(done) => done,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn verdict(&self, presented: &Presented) -> Verdict {
-        self.checker.check(presented).await.verdict
-    }
-}
-
-#[tokio::test]
-async fn each_scope_ends_exactly_what_it_names_also_after_a_reload() {
-    let mut node = Node::start().await;
+async fn each_scope_ends_exactly_what_it_names_also_after_a_reload(store: Store) {
+    let mut node = Node::start(store).await;
     let (alice, bob) = (node.user().await, node.user().await);
     let one = node.session(alice, 0).await;
     let two = node.session(alice, 0).await;
@@ -140,9 +77,8 @@ async fn each_scope_ends_exactly_what_it_names_also_after_a_reload() {
     assert_eq!(node.verdict(&stranger).await, Verdict::Revoked(Cause::Epoch));
 }
 
-#[tokio::test]
-async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation() {
-    let node = Node::start().await;
+async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation(store: Store) {
+    let node = Node::start(store).await;
     let alice = node.user().await;
     let mine = node.session(alice, 0).await;
     let other = node.session(alice, 0).await;
@@ -161,22 +97,15 @@ async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the
     assert_eq!(node.verdict(&renewed).await, Verdict::Revoked(Cause::Subject));
 }
 
-#[tokio::test]
-async fn nothing_left_to_do_is_said_and_names_the_row_that_did_it() {
-    let node = Node::start().await;
+async fn nothing_left_to_do_is_said_and_names_the_row_that_did_it(store: Store) {
+    let node = Node::start(store).await;
     let alice = node.user().await;
     let session = node.session(alice, 0).await;
     let act = Act::Session { session: session.session, of: Some(alice) };
 
     // Twins in one transaction, then again in a later one.
     let outcomes = node.record(&[act.clone(), act.clone(), Act::Token(session.token), Act::Token(session.token)]).await;
-    let said: Vec<_> = outcomes
-        .into_iter()
-        .map(|outcome| match outcome {
-            Outcome::Done(done) => (done.seq, done.already),
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let said: Vec<_> = outcomes.into_iter().map(done).map(|done| (done.seq, done.already)).collect();
     assert_eq!(said, [(Seq(1), false), (Seq(1), true), (Seq(1), false), (Seq(1), true)]);
     node.done(Act::Ban(alice)).await;
     assert_eq!(node.replica.applied(), Seq(2));
@@ -199,18 +128,17 @@ async fn nothing_left_to_do_is_said_and_names_the_row_that_did_it() {
     assert_eq!(node.record(&[stale]).await, [Outcome::Changed]);
 }
 
-#[tokio::test]
-async fn an_entry_outlives_every_token_it_denies_and_then_goes() {
-    let node = Node::start().await;
+async fn an_entry_outlives_every_token_it_denies_and_then_goes(store: Store) {
+    let node = Node::start(store).await;
     let alice = node.user().await;
     let one = node.session(alice, 0).await;
     node.done(Act::Token(one.token)).await;
     // A token issued in the last moment before lives 15 minutes more.
-    node.time.advance(TTL);
+    node.advance(TTL).await;
     let node = node.restart(TTL).await;
     assert_eq!(node.verdict(&one).await, Verdict::Revoked(Cause::Token));
     assert_eq!(node.ledger.prune(1000).await.unwrap(), 0);
-    node.time.advance(Duration::from_hours(25));
+    node.advance(Duration::from_hours(25)).await;
     assert_eq!(node.ledger.prune(1000).await.unwrap(), 1);
     assert_eq!(node.ledger.prune_backlog().await.unwrap(), 0);
     let node = node.restart(TTL).await;
@@ -219,56 +147,57 @@ async fn an_entry_outlives_every_token_it_denies_and_then_goes() {
     assert_eq!(node.replica.applied(), Seq(2));
 }
 
-#[tokio::test]
-async fn a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed() {
-    let node = Node::start().await;
+async fn a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed(store: Store) {
+    let node = Node::start(store).await;
     let before = node.ledger.clock().now();
     node.done(Act::Token(TokenId::random())).await;
-    node.time.step_wall(-HOUR_MS);
+    node.step_wall(-HOUR_MS).await;
     node.ledger.keep_time().await.unwrap();
     assert_eq!(node.ledger.clock().now(), before);
     let node = node.restart(TTL).await;
     assert_eq!(node.ledger.clock().now(), before, "also over a restart");
-    node.time.advance(Duration::from_secs(1));
+    node.advance(Duration::from_secs(1)).await;
     assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(1), "it goes on");
-    node.time.step_wall(3 * HOUR_MS);
+    node.step_wall(3 * HOUR_MS).await;
     node.ledger.keep_time().await.unwrap();
-    assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(7201));
+    // A leap of this machine's clock counts when it has lasted; a server's is the server's.
+    node.advance(Duration::from_mins(10)).await;
+    node.ledger.keep_time().await.unwrap();
+    assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(7801));
 }
 
-#[tokio::test]
-async fn a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone() {
-    let node = Node::start().await;
+async fn a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone(store: Store) {
+    let node = Node::start(store).await;
     let now = node.ledger.clock().now();
     let node = node.restart(Duration::from_mins(1)).await;
     assert_eq!(node.ledger.lifetimes().ceiling(now), TTL);
     let node = node.restart(Duration::from_mins(1)).await;
     assert_eq!(node.ledger.lifetimes().ceiling(now + TTL), TTL, "also after one more restart");
     assert_eq!(node.ledger.lifetimes().ceiling(now + TTL + Duration::from_millis(1)), Duration::from_mins(1));
-    node.time.advance(TTL + Duration::from_secs(1));
+    node.advance(TTL + Duration::from_secs(1)).await;
     let node = node.restart(Duration::from_mins(30)).await;
     assert_eq!(node.ledger.lifetimes().ceiling(node.ledger.clock().now()), Duration::from_mins(30));
 }
 
-#[tokio::test]
-async fn a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing() {
-    for (damage, says) in [
-        ("DELETE FROM revocations WHERE seq = 2", "broken"),
-        ("UPDATE revocations SET prev = prev + 1 WHERE seq = 2", "broken"),
-        ("DELETE FROM revocations WHERE seq = 3", "broken"),
-        ("UPDATE head SET tag = tag + 1", "broken"),
-        ("UPDATE revocations SET kind = 9 WHERE seq = 2", "does not know"),
-        ("UPDATE revocations SET id = x'00' WHERE seq = 2", "16 bytes"),
-        ("UPDATE revocations SET floor = 3 WHERE seq = 2", "floor"),
+async fn a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing(store: Store) {
+    let short = Value::from([0_u8].as_slice());
+    for (damage, values, says) in [
+        ("DELETE FROM revocations WHERE seq = 2", vec![], "broken"),
+        ("UPDATE revocations SET prev = prev + 1 WHERE seq = 2", vec![], "broken"),
+        ("DELETE FROM revocations WHERE seq = 3", vec![], "broken"),
+        ("UPDATE head SET tag = tag + 1", vec![], "broken"),
+        ("UPDATE revocations SET kind = 9 WHERE seq = 2", vec![], "does not know"),
+        ("UPDATE revocations SET id = $1 WHERE seq = 2", vec![short.clone()], "16 bytes"),
+        ("UPDATE revocations SET floor = 3 WHERE seq = 2", vec![], "floor"),
     ] {
-        let node = Node::start().await;
+        let node = Node::start(store.another().await).await;
         let alice = node.user().await;
         let one = node.session(alice, 0).await;
         for _ in 0..3 {
             node.done(Act::Token(TokenId::random())).await;
         }
         assert_eq!(node.verdict(&one).await, Verdict::Active);
-        sql(damage).execute(&mut node.database.write().await.unwrap()).await.unwrap();
+        sql(damage).bind_all(values).execute(&mut node.database.write().await.unwrap()).await.unwrap();
         let error: LoadError = node.replica.load(&node.ledger).await.unwrap_err();
         assert!(error.to_string().contains(says), "{damage}: {error}");
         assert_eq!(node.replica.state(), NodeState::Stale);
@@ -276,9 +205,8 @@ async fn a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_noth
     }
 }
 
-#[tokio::test]
-async fn a_large_history_loads_in_pages_and_grows_the_filter() {
-    let node = Node::start().await;
+async fn a_large_history_loads_in_pages_and_grows_the_filter(store: Store) {
+    let node = Node::start(store).await;
     let mut revoked = Vec::new();
     for _ in 0..50 {
         let tokens: Vec<_> = (0..256).map(|_| TokenId::random()).collect();
@@ -300,12 +228,11 @@ async fn a_large_history_loads_in_pages_and_grows_the_filter() {
     }
 }
 
-#[tokio::test]
-async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen() {
-    let node = Node::start().await;
+async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen(store: Store) {
+    let node = Node::start(store).await;
     let alice = node.user().await;
     let (first, second) = (node.session(alice, 0).await, node.session(alice, 0).await);
-    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, None, Metrics::new());
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, Metrics::new());
     let over = CancellationToken::new();
     // Behind the node's back: recorded, and never applied here.
     node.ledger.record(&[Act::Session { session: first.session, of: None }]).await.unwrap();
@@ -321,9 +248,44 @@ async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen() {
     assert!(matches!(revoker.revoke(Act::Everything).await, Err(RevokeError::Stopping)));
 }
 
-#[tokio::test]
-async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_backup_forgot() {
-    let node = Node::start().await;
+async fn what_was_there_already_is_in_force_before_the_receipt(store: Store) {
+    let node = Node::start(store).await;
+    let alice = node.user().await;
+    let one = node.session(alice, 0).await;
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, Metrics::new());
+    let over = CancellationToken::new();
+    let act = Act::Session { session: one.session, of: None };
+    // Recorded, and not applied here: as after a commit whose answer was lost.
+    node.ledger.record(std::slice::from_ref(&act)).await.unwrap();
+    let stop = over.clone();
+    let ((), receipt) = tokio::join!(recorder.run(stop.cancelled()), async {
+        let receipt = revoker.revoke(act).await.unwrap().receipt;
+        assert_eq!(node.verdict(&one).await, Verdict::Revoked(Cause::Session));
+        over.cancel();
+        receipt
+    });
+    assert_eq!((receipt.seq, receipt.already, receipt.complete), (Seq(1), true, true));
+}
+
+async fn an_entry_covers_any_leeway_and_sessions_below_the_floor_are_swept(store: Store) {
+    let node = Node::start(store).await;
+    let now = node.ledger.clock().now();
+    assert_eq!(node.ledger.lifetimes().entry(now), TTL + kickout::clock::MAX_LEEWAY + kickout::clock::SKEW);
+    let alice = node.user().await;
+    for _ in 0..3 {
+        node.session(alice, 0).await;
+    }
+    node.done(Act::Everything).await;
+    let above = node.session(alice, 1).await;
+    let devices = kickout::sessions::devices::Devices::new(node.database.clone());
+    assert_eq!(devices.sweep(now, 2).await.unwrap(), 2, "in small steps");
+    assert_eq!(devices.sweep(now, 2).await.unwrap(), 1);
+    assert_eq!(devices.sweep(now, 2).await.unwrap(), 0);
+    assert!(!node.done(Act::Session { session: above.session, of: None }).await.already, "what is above lives");
+}
+
+async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_backup_forgot(store: Store) {
+    let node = Node::start(store).await;
     let alice = node.user().await;
     let ahead = node.session(alice, 99).await;
     assert_eq!(node.verdict(&ahead).await, Verdict::Active);
@@ -336,10 +298,9 @@ async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_back
     assert!(done.already);
 }
 
-#[tokio::test]
-async fn a_full_queue_is_an_answer() {
-    let node = Node::start().await;
-    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 1, None, Metrics::new());
+async fn a_full_queue_is_an_answer(store: Store) {
+    let node = Node::start(store).await;
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 1, Metrics::new());
     let waiting = revoker.revoke(Act::Token(TokenId::random()));
     let refused = revoker.revoke(Act::Token(TokenId::random()));
     let (first, second) = tokio::join!(
@@ -358,11 +319,47 @@ async fn a_full_queue_is_an_answer() {
     assert!(first.unwrap());
 }
 
-#[tokio::test]
-async fn a_ledger_that_cannot_be_written_says_so_and_records_nothing() {
-    let node = Node::start().await;
+async fn a_ledger_that_cannot_be_written_says_so_and_records_nothing(store: Store) {
+    let node = Node::start(store).await;
     node.database.close().await;
     let error = node.ledger.record(&[Act::Token(TokenId::random())]).await.unwrap_err();
     assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
     assert_eq!(node.replica.applied(), Seq(0));
+}
+
+async fn what_another_act_of_the_same_batch_has_done_waits_for_that_batch(store: Store) {
+    let node = Node::start(store).await;
+    let (alice, bob) = (node.user().await, node.user().await);
+    let (one, mine) = (node.session(alice, 0).await, node.session(bob, 0).await);
+    node.done(Act::Token(TokenId::random())).await;
+    let acts = [
+        Act::Subject { subject: alice, keep: None },
+        Act::Session { session: one.session, of: None },
+        Act::Subject { subject: bob, keep: Some(mine.session) },
+        Act::Everything,
+        Act::Subject { subject: bob, keep: Some(mine.session) },
+    ];
+    let outcomes: Vec<_> = node.record(&acts).await.into_iter().map(done).collect();
+    assert!(outcomes.iter().all(|done| done.seq == Seq(2)), "{outcomes:?}");
+    assert_eq!(outcomes.iter().map(|done| done.already).collect::<Vec<_>>(), [false, true, false, false, false]);
+    let kept: Vec<_> = outcomes.iter().map(|done| done.kept.as_ref().map(|kept| kept.generation)).collect();
+    assert_eq!(kept, [None, None, Some(Generation(1)), None, None], "what comes before everything dies with it");
+    let renewed = Presented { generation: Generation(1), ..mine };
+    for dead in [one, mine, renewed] {
+        assert!(matches!(node.verdict(&dead).await, Verdict::Revoked(_)), "{dead:?}");
+    }
+}
+
+async fn a_database_that_a_newer_version_has_used_is_refused(store: Store) {
+    let database = store.open().await;
+    sql("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', true, $1, 0)")
+    .bind([0_u8; 48].as_slice())
+    .execute(&mut database.write().await.unwrap())
+    .await
+    .unwrap();
+    database.close().await;
+    let error = store.try_open().await.unwrap_err();
+    assert!(matches!(error, DatabaseError::Newer(9999)), "{error}");
+    assert!(error.to_string().contains("start that version"), "{error}");
 }

@@ -1,0 +1,179 @@
+//! A PostgreSQL of our own: one server for all tests of this process, a fresh database for each, or a server of its own
+//! for a test that stops it.
+//!
+//! The server runs under a shell that holds the other end of a pipe from this process. When the pipe closes, however
+//! this process ended, the shell stops the server and removes its folder.
+
+use std::{
+    fs,
+    io::Write,
+    net::TcpListener,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{Connection, PgConnection};
+
+/// `nobody`, as every Linux has it: the server refuses to run as root.
+const NOBODY: u32 = 65534;
+
+/// Ends by the word "stop": the server is to come back. Ends without: nobody needs it any more.
+const KEEPER: &str = r#"
+trap '' INT TERM HUP
+folder=$1; shift
+"$@" >"$folder/log" 2>&1 &
+server=$!
+read -r word
+kill -INT $server
+wait $server
+[ "$word" = stop ] || rm -rf "$folder"
+"#;
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    folder: PathBuf,
+    port: u16,
+    keeper: Mutex<Option<(Child, ChildStdin)>>,
+}
+
+static SHARED: OnceLock<Server> = OnceLock::new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+impl Server {
+    /// The one that this process's tests share.
+    pub(crate) fn shared() -> &'static Self {
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// Another one.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("kickout-postgres-").tempdir().expect("a folder").keep();
+        if is_root() {
+            chown(&folder, Some(NOBODY), Some(NOBODY)).expect("a folder of ours");
+        }
+        let made = as_nobody(&program("initdb"))
+            .args(["--username=kickout", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--pgdata"])
+            .arg(folder.join("data"))
+            .output()
+            .expect("initdb runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let server = Self { folder, port, keeper: Mutex::new(None) };
+        server.resume();
+        server
+    }
+
+    /// Starts it (again).
+    pub(crate) fn resume(&self) {
+        let mut keeper = as_nobody(Path::new("/bin/sh"))
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&self.folder)
+            .arg(program("postgres"))
+            .arg("-D")
+            .arg(self.folder.join("data"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k", ""])
+            // No disk here survives a test; what must be durable is another matter.
+            .args(["-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=32MB"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let pipe = keeper.stdin.take().expect("a pipe");
+        *self.keeper.lock().unwrap() = Some((keeper, pipe));
+        for _ in 0..600 {
+            if TcpListener::bind(("127.0.0.1", self.port)).is_err() && self.is_ready() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{}", fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+    }
+
+    /// Stops it, as a restart of its machine would: all its connections end.
+    pub(crate) fn stop(&self) {
+        if let Some((mut keeper, mut pipe)) = self.keeper.lock().unwrap().take() {
+            pipe.write_all(b"stop\n").expect("a keeper");
+            keeper.wait().expect("a child");
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        // The last line of this file says so once clients are let in.
+        let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
+        file.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+    }
+
+    /// The URL of a database.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://kickout@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A fresh database; its URL.
+    pub(crate) async fn database(&self) -> String {
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        run(&self.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+        self.url(&name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((mut keeper, pipe)) = self.keeper.lock().unwrap().take() {
+            drop(pipe);
+            let _ = keeper.wait();
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Runs statements in a database, on a connection of its own.
+pub(crate) async fn run(url: &str, statements: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("a server");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.expect(statements);
+    connection.close().await.expect("a server");
+}
+
+/// A number that a statement gives, asked on a connection of its own.
+pub(crate) async fn number(url: &str, statement: &'static str) -> i64 {
+    let mut connection = PgConnection::connect(url).await.expect("a server");
+    let number = sqlx::query_scalar(statement).fetch_one(&mut connection).await.expect(statement);
+    connection.close().await.expect("a server");
+    number
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+fn as_nobody(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    let id = NOBODY.to_string();
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]).arg(program);
+    command
+}
+
+/// A program of the newest version of PostgreSQL on this machine.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = versions
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name))))
+        .filter(|(_, path)| fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o111 != 0))
+        .collect();
+    versions.sort();
+    versions.pop().unwrap_or_else(|| panic!("{name} is missing: apt-get install postgresql")).1
+}
