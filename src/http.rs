@@ -2,7 +2,7 @@
 //!
 //! A request passes, from the outside in: [`middleware::observe`] (id, log line, counts), CORS, [`middleware::finish`]
 //! (every error a problem, security headers), [`middleware::receive`] (its body, within limits of size and time), the
-//! limits on concurrency and time, and then its handler in [`routes`], which extracts ([`extract`]), calls one use case
+//! limits on concurrency and time, and then its handler in `routes`, which extracts ([`extract`]), calls one use case
 //! of [`crate::sessions`] and maps the result ([`error`]).
 
 pub mod error;

@@ -214,11 +214,14 @@ mod tests {
 
     #[test]
     fn a_revocation_without_a_receipt_says_what_it_has_left_behind() {
-        use crate::{ids::Seq, revocation::sync::LoadError};
+        use crate::{database::DatabaseError, ids::Seq, revocation::sync::LoadError};
         let detail = |error: RevokeError| Problem::from(Error::Revoke(error)).detail.unwrap_or_default();
-        for error in [RevokeError::Full, RevokeError::Stopping] {
-            assert!(detail(error).starts_with("nothing was recorded"));
+        let failed = || DatabaseError::Foreign("inside".to_owned());
+        for error in [RevokeError::Full, RevokeError::Stopping, RevokeError::Ledger(failed().into())] {
+            assert_eq!(detail(error), "nothing was recorded; nothing has changed for you; send it again");
         }
+        let unsettled = DatabaseError::Unsettled(failed().into());
+        assert!(detail(RevokeError::Ledger(unsettled.into())).starts_with("whether it was recorded is not known"));
         let broken = LoadError::Broken { after: Seq(7) };
         let text = detail(RevokeError::Unapplied(broken.into()));
         assert!(text.starts_with("it is recorded and will be in force") && !text.contains('7'), "{text}");

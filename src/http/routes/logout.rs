@@ -52,8 +52,8 @@ pub async fn logout(
             Ok(receipt) => first = first.or(Some(receipt)),
             // A session of another life of the ledger, or one whose row is gone: nothing of it can be used any more.
             Err(Error::NoSession) => {}
-            // Not the whole truth any more: another one of them has ended.
-            Err(error) if first.is_some() => return Err(Problem::from(error).silent().into()),
+            // What became of this one is not what became of all of them.
+            Err(error) if leaving.identities.len() > 1 => return Err(Problem::from(error).silent().into()),
             Err(error) => return Err(error.into()),
         }
     }
