@@ -337,9 +337,9 @@ mod tests {
 
     #[test]
     fn the_wait_is_a_quarter_longer_than_the_hold_and_a_margin() {
-        for (hold, least) in [(0, 250.0), (1, 251.25), (10, 262.5), (10_000, 12_750.0), (10_003, 12_753.75)] {
-            let wait = wait(Duration::from_millis(hold)).as_secs_f64() * 1e3;
-            assert!(wait >= least && wait < least + 2.5, "{hold}: {wait}");
+        for (hold, least_us) in [(0, 250_000), (1, 251_250), (10, 262_500), (10_000, 12_750_000), (10_003, 12_753_750)]
+        {
+            assert_eq!(wait(Duration::from_millis(hold)), Duration::from_micros(least_us), "{hold}");
         }
     }
 

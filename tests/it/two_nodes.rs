@@ -179,11 +179,13 @@ async fn nodes_that_end_the_same_sessions_in_opposite_orders_do_not_wait_in_a_ci
     let pair = Pair::start().await;
     for round in 0..ROUNDS / 3 {
         let (mut acts, mut subjects) = (Vec::new(), Vec::new());
+        // What a round before has ended with everything else must not be what these sessions are born with.
+        let floor = pair.one.head().await.unwrap().floor.0;
         for _ in 0..4 {
             let subject = ledger::user(&pair.database).await;
             subjects.push(Act::Subject { subject, keep: None });
             for _ in 0..6 {
-                let session = ledger::session(&pair.database, subject, 0).await;
+                let session = ledger::session(&pair.database, subject, floor).await;
                 acts.push(Act::Session { session, of: None });
             }
         }

@@ -198,7 +198,7 @@ impl<'a> Write<'a> {
         generation: Generation,
     ) -> Result<Option<Generation>, DatabaseError> {
         let alive = sql("SELECT generation FROM sessions
-                         WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3 {for update}")
+                         WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3")
         .bind(session.uuid())
         .bind(of.uuid())
         .bind(self.now.as_millis())
