@@ -63,11 +63,11 @@ pub enum Command {
         user: String,
     },
     /// Ends all sessions of everybody.
-    RevokeEverything,
+    RevokeEverything {},
     /// Makes a key that signs once every verifier can know it.
-    KeysGenerate,
+    KeysGenerate {},
     /// Lists the keys.
-    KeysList,
+    KeysList {},
 }
 
 impl Command {
@@ -82,16 +82,16 @@ impl Command {
             Self::RevokeToken { .. } => "revoke_token",
             Self::RevokeSession { .. } => "revoke_session",
             Self::RevokeUser { .. } => "revoke_user",
-            Self::RevokeEverything => "revoke_everything",
-            Self::KeysGenerate => "keys_generate",
-            Self::KeysList => "keys_list",
+            Self::RevokeEverything {} => "revoke_everything",
+            Self::KeysGenerate {} => "keys_generate",
+            Self::KeysList {} => "keys_list",
         }
     }
 
     /// Whether it makes something where nothing has to be yet. The others are about what is there already.
     #[must_use]
     pub const fn begins(&self) -> bool {
-        matches!(self, Self::UserAdd { .. } | Self::KeysGenerate)
+        matches!(self, Self::UserAdd { .. } | Self::KeysGenerate {})
     }
 
     /// Whom or what it is about, as the operator wrote it.
@@ -103,7 +103,9 @@ impl Command {
             | Self::RevokeUser { user } => user.clone(),
             Self::RevokeToken { token } => token.to_string(),
             Self::RevokeSession { session } => session.to_string(),
-            Self::UserList { .. } | Self::RevokeEverything | Self::KeysGenerate | Self::KeysList => return None,
+            Self::UserList { .. } | Self::RevokeEverything {} | Self::KeysGenerate {} | Self::KeysList {} => {
+                return None;
+            }
         })
     }
 }
@@ -248,35 +250,9 @@ impl From<RevokeError> for Problem {
 
 impl From<&DatabaseError> for Problem {
     fn from(error: &DatabaseError) -> Self {
-        let (kind, remedy) = match error {
-            DatabaseError::Unavailable(_) => (
-                ProblemKind::Unavailable,
-                "Nothing was written: see to it that the disk is neither full nor read-only, and try again",
-            ),
-            DatabaseError::ReadOnly(_) => {
-                (ProblemKind::Unavailable, "Nothing was written: try again when the server takes writes")
-            }
-            DatabaseError::Unsettled(_) => (
-                ProblemKind::Unavailable,
-                "It may have been done: try again when the database answers; revoking twice does no harm",
-            ),
-            DatabaseError::InUse | DatabaseError::File(_) => {
-                (ProblemKind::Unavailable, "See to it that this process alone may use it")
-            }
-            DatabaseError::Damaged(_) | DatabaseError::Foreign(_) => {
-                (ProblemKind::Internal, "Stop the service and restore the data folder from a backup")
-            }
-            DatabaseError::Refused(_) | DatabaseError::Setup(_) => {
-                (ProblemKind::Internal, "See to it that the server is set up as the manual says")
-            }
-            DatabaseError::Migration(_) | DatabaseError::Newer(_) => {
-                (ProblemKind::Internal, "Run the version that wrote this database, or a newer one")
-            }
-            DatabaseError::Statement(_) | DatabaseError::Duplicate(_) => {
-                (ProblemKind::Internal, "This is a fault of kickout: please report it")
-            }
-        };
-        Self::new(kind, format!("{error}. {remedy}"))
+        let is_elsewhere = error.is_temporary() || matches!(error, DatabaseError::InUse | DatabaseError::File(_));
+        let kind = if is_elsewhere { ProblemKind::Unavailable } else { ProblemKind::Internal };
+        Self::new(kind, format!("{error}. {}", error.remedy()))
     }
 }
 
@@ -341,9 +317,9 @@ impl Admin {
                 let subject = self.subject(&user).await?;
                 self.revoke(Act::Subject { subject, keep: None }, || user).await
             }
-            Command::RevokeEverything => self.revoke(Act::Everything, String::new).await,
-            Command::KeysGenerate => self.generate().await,
-            Command::KeysList => Ok(Answer::Keys(self.keys.list(self.sessions.clock().now()))),
+            Command::RevokeEverything {} => self.revoke(Act::Everything, String::new).await,
+            Command::KeysGenerate {} => self.generate().await,
+            Command::KeysList {} => Ok(Answer::Keys(self.keys.list(self.sessions.clock().now()))),
         }
     }
 

@@ -70,23 +70,12 @@ pub enum BuildError {
          SQLite file"
     )]
     Cluster,
-    /// The database file is damaged.
-    #[error(
-        "{path}: {source}. Restore it from a backup, or move it away to begin with an empty one: all accounts are \
-         gone then, and every token ever issued is dead", path = path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        source: DatabaseError,
-    },
-    /// The database cannot be opened.
-    #[error("{path}: {source}. Check that the disk has room and that this user may write there", path = path.display())]
+    /// The database cannot be used.
+    #[error("{place}: {source}. {remedy}", remedy = source.remedy())]
     Database {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
+        /// The file, or how it was named.
+        place: String,
+        /// What is wrong.
         source: DatabaseError,
     },
 }
@@ -97,6 +86,9 @@ pub enum StartError {
     /// The ledger cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Database(BuildError),
     /// It was told to stop before it was ready.
     #[error("stopped before it was ready")]
     Stopped,
@@ -140,8 +132,8 @@ pub struct App {
 /// Rows that one pruning statement deletes at most: a few milliseconds of the writing connection.
 const PRUNE_ROWS: u32 = 500;
 
-/// Pruning statements in one round at most; what is left waits for the next one.
-const PRUNE_STATEMENTS: u32 = 20;
+/// Between two pruning statements: the writing connection is others' for ten times as long as it is ours.
+const PRUNE_PAUSE: Duration = Duration::from_millis(30);
 
 /// How often expired rows are looked for, keys are retired, and ledger time is noted.
 const MAINTENANCE: Duration = Duration::from_secs(30);
@@ -151,7 +143,8 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// Operators' requests: a scraper, probes, a few commands at once, each small; none is cut short because users' requests
 /// are.
-const MANAGEMENT_LIMITS: Limits = Limits { body: 16 * 1024, time: Duration::from_secs(30), requests: 32 };
+const MANAGEMENT_LIMITS: Limits =
+    Limits { body: 16 * 1024, sending: Duration::from_secs(10), time: Duration::from_secs(30), requests: 32 };
 
 /// Bytes of one request's headers, the request line included. A token takes 1 to 4 KiB of it.
 const HEADER_BYTES: usize = 32 * 1024;
@@ -166,12 +159,12 @@ impl App {
             return Err(BuildError::Cluster);
         }
         let metrics = Metrics::new();
-        let secret = ServerSecret::load_or_create(&folder.path().join("server.secret"))?;
+        let secret = ServerSecret::load_or_create(&folder.path().join(SECRET_FILE))?;
         let database = open_database(&config, &folder).await?;
         let access_ttl = config.tokens.access_ttl.duration();
         let leeway = config.tokens.leeway.duration();
         let ledger =
-            Ledger::open(database.clone(), &clock, access_ttl, leeway).await.map_err(database_error(&folder))?;
+            Ledger::open(database.clone(), &clock, access_ttl).await.map_err(database_error(&config, &folder))?;
         let now = ledger.clock().now();
         let keys = Arc::new(KeyRing::open(
             KeySettings {
@@ -200,13 +193,19 @@ impl App {
 
     /// Begins to load the filter, and to record when it is loaded. Until then checks are not answered and revocations
     /// wait. A ledger that cannot be loaded ends the process.
-    pub fn begin(&self, tasks: &Tasks) -> JoinHandle<Result<(), LoadError>> {
+    pub fn begin(&self, tasks: &Tasks) -> JoinHandle<Result<(), StartError>> {
+        let named = database_error(&self.config, &self.folder);
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (replica, ledger, clock) = (Arc::clone(&self.replica), self.ledger.clone(), self.clock.clone());
         let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
         tasks.spawn("load", async move {
             let since = clock.boottime();
             if let Err(error) = replica.load(&ledger).await {
+                let error = match error {
+                    LoadError::Database(source) => StartError::Database(named(source)),
+                    broken @ LoadError::Broken { .. } => StartError::Load(broken),
+                };
+                tracing::error!(%error, "the ledger cannot be loaded");
                 later.shutdown().fail(Fatal { task: "load", problem: error.to_string() });
                 return Err(error);
             }
@@ -231,7 +230,7 @@ impl App {
     /// [`StartError`].
     pub async fn start(&self, tasks: &Tasks) -> Result<(), StartError> {
         match self.begin(tasks).await {
-            Ok(loaded) => Ok(loaded?),
+            Ok(loaded) => loaded,
             Err(_) => Err(StartError::Stopped),
         }
     }
@@ -284,6 +283,7 @@ impl App {
         let observer = Observer { metrics: self.metrics.clone(), clock: self.clock.clone() };
         let limits = Limits {
             body: self.config.http.body_limit,
+            sending: self.config.http.header_timeout.duration(),
             time: self.config.http.request_timeout.duration(),
             requests: self.config.http.max_requests,
         };
@@ -404,7 +404,7 @@ impl App {
             let soft = shutdown.soft().clone();
             async move {
                 while soft.run_until_cancelled(tokio::time::sleep(MAINTENANCE)).await.is_some() {
-                    upkeep.run().await?;
+                    upkeep.run(&soft).await?;
                 }
                 Ok::<(), DatabaseError>(())
             }
@@ -422,7 +422,7 @@ struct Upkeep {
 }
 
 impl Upkeep {
-    async fn run(&self) -> Result<(), DatabaseError> {
+    async fn run(&self, stop: &CancellationToken) -> Result<(), DatabaseError> {
         self.ledger.keep_time().await?;
         let now = self.ledger.clock().now();
         self.keys.set_max_access_ttl(self.ledger.lifetimes().ceiling(now));
@@ -430,19 +430,17 @@ impl Upkeep {
         if let Err(error) = self.keys.prune(now, Duration::from_hours(24)) {
             tracing::warn!(%error, "a retired key could not be removed");
         }
-        for _ in 0..PRUNE_STATEMENTS {
-            let deleted = self.ledger.prune(PRUNE_ROWS).await?;
-            self.metrics.pruned_total.at(PrunedTable::Revocations).increment(deleted);
-            if deleted == 0 {
+        // Small statements with a pause between them, until nothing is due: whoever revokes waits for one at most.
+        loop {
+            let revocations = self.ledger.prune(PRUNE_ROWS).await?;
+            let sessions = self.devices.prune(now, PRUNE_ROWS).await?;
+            let swept = self.devices.sweep(now, PRUNE_ROWS).await?;
+            self.metrics.pruned_total.at(PrunedTable::Revocations).increment(revocations);
+            self.metrics.pruned_total.at(PrunedTable::Sessions).increment(sessions);
+            if revocations + sessions + swept == 0 || stop.is_cancelled() {
                 break;
             }
-        }
-        for _ in 0..PRUNE_STATEMENTS {
-            let deleted = self.devices.prune(now, PRUNE_ROWS).await?;
-            self.metrics.pruned_total.at(PrunedTable::Sessions).increment(deleted);
-            if deleted == 0 {
-                break;
-            }
+            tokio::time::sleep(PRUNE_PAUSE).await;
         }
         self.metrics.prune_backlog.at(PrunedTable::Revocations).set(self.ledger.prune_backlog().await?);
         self.metrics.prune_backlog.at(PrunedTable::Sessions).set(self.devices.prune_backlog(now).await?);
@@ -500,6 +498,9 @@ impl Parts<'_> {
     }
 }
 
+/// The file of the server's own key; a data folder that was ever used has one.
+pub const SECRET_FILE: &str = "server.secret";
+
 /// The file of the embedded database.
 #[must_use]
 pub fn database_file(folder: &DataFolder) -> PathBuf {
@@ -512,15 +513,14 @@ async fn open_database(config: &Config, folder: &DataFolder) -> Result<Database,
     } else {
         Database::open_url(config.database.url.expose()).await
     };
-    opened.map_err(database_error(folder))
+    opened.map_err(database_error(config, folder))
 }
 
-fn database_error(folder: &DataFolder) -> impl FnOnce(DatabaseError) -> BuildError {
-    let path = database_file(folder);
-    move |source| match source {
-        DatabaseError::Damaged(_) => BuildError::Damaged { path, source },
-        source => BuildError::Database { path, source },
-    }
+fn database_error(config: &Config, folder: &DataFolder) -> impl FnOnce(DatabaseError) -> BuildError + use<> {
+    let file = database_file(folder);
+    // What somebody wrote into the URL may be more than a path.
+    let place = if config.database.url.is_empty() { file.display().to_string() } else { "database.url".to_owned() };
+    move |source| BuildError::Database { place, source }
 }
 
 const fn algorithm(algorithm: config::Algorithm) -> Algorithm {

@@ -57,7 +57,7 @@ pub enum Failure {
     Folder(#[from] FolderError),
     /// There is no data folder to work in, and the command is about what is in it.
     #[error(
-        "there is no data folder {path}, so there is nothing to do this to. Give the configuration of the server you \
+        "{path} is not the data folder of a service that was ever started, so there is nothing to do this to. Give the configuration of the server you \
          mean with --config, or its folder with data_dir (KICKOUT__DATA_DIR)",
         path = path.display()
     )]
@@ -175,8 +175,8 @@ impl Cli {
             Verb::Config { what: ConfigVerb::Check } => return Ok(check(&loaded)),
             Verb::User { what } => user(what)?,
             Verb::Revoke { what } => (revoke(what), Form::Text),
-            Verb::Keys { what: KeysVerb::Generate } => (admin::Command::KeysGenerate, Form::Text),
-            Verb::Keys { what: KeysVerb::List { json } } => (admin::Command::KeysList, Form::json_if(json)),
+            Verb::Keys { what: KeysVerb::Generate } => (admin::Command::KeysGenerate {}, Form::Text),
+            Verb::Keys { what: KeysVerb::List { json } } => (admin::Command::KeysList {}, Form::json_if(json)),
         };
         telemetry::init(log_format(loaded.config.log.format), COMMAND_LOG)?;
         let answer = run_admin(loaded.config, command).await?;
@@ -202,7 +202,7 @@ fn revoke(verb: RevokeVerb) -> admin::Command {
         RevokeVerb::Token { id } => admin::Command::RevokeToken { token: id },
         RevokeVerb::Session { id } => admin::Command::RevokeSession { session: id },
         RevokeVerb::User { user } => admin::Command::RevokeUser { user },
-        RevokeVerb::Everything { .. } => admin::Command::RevokeEverything,
+        RevokeVerb::Everything { .. } => admin::Command::RevokeEverything {},
     }
 }
 
@@ -217,8 +217,8 @@ async fn migrate(config: Config) -> Result<ExitCode, Failure> {
 
 async fn restored(config: Config) -> Result<ExitCode, Failure> {
     telemetry::init(log_format(config.log.format), COMMAND_LOG)?;
-    if !config.data_dir.exists() {
-        return Err(Failure::NoFolder { path: config.data_dir });
+    if !transport::was_used(&config) {
+        return Err(transport::never_used(&config));
     }
     let folder = DataFolder::open(&config.data_dir)?;
     let ledger = App::build(config, Clock::System, folder).await?.restored().await?;

@@ -21,11 +21,27 @@ use serde::{Deserialize, Serialize};
 /// entry of the filter.
 pub const SKEW: Duration = Duration::from_secs(2);
 
+/// The most that `tokens.leeway` can be. Every entry lives for it, so that a leeway that is raised later does not bring
+/// back a token whose entry has gone.
+pub const MAX_LEEWAY: Duration = Duration::from_mins(1);
+
 /// A reading of `CLOCK_BOOTTIME`, in nanoseconds since the machine started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootInstant(u64);
 
 impl BootInstant {
+    /// The reading `ns` nanoseconds after the machine started.
+    #[must_use]
+    pub const fn from_nanos(ns: u64) -> Self {
+        Self(ns)
+    }
+
+    /// Nanoseconds since the machine started.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -7,8 +7,9 @@
 //!
 //! Both are `Secure`, `HttpOnly` and `SameSite`. `__Host-` binds a cookie to one host, but allows no path; the refresh
 //! token should not travel with every request, so it gives up that binding: a sibling host that an attacker controls
-//! could *set* one (never read it), which is why the same cookie twice in one request is refused. With
-//! `cookies.domain` the access cookie is shared with sibling hosts and loses the binding as well.
+//! could *set* one (never read it), which is why the same cookie twice in one request is refused; only a logout looks
+//! at all of them, since nobody must be able to keep a user from leaving. With `cookies.domain` the access cookie is
+//! shared with sibling hosts and loses the binding as well.
 
 use std::time::Duration;
 
@@ -72,8 +73,18 @@ impl Cookies {
 
     /// `Set-Cookie` headers that remove both, with the attributes they were set with: else a browser keeps them.
     #[must_use]
-    pub fn removal(&self) -> [String; 2] {
-        [self.access("", Duration::ZERO), self.refresh("", Duration::ZERO)]
+    pub fn removal(&self) -> Vec<String> {
+        let ours = [self.access("", Duration::ZERO), self.refresh("", Duration::ZERO)];
+        self.leftover_removal().into_iter().chain(ours).collect()
+    }
+
+    /// `Set-Cookie` that removes the refresh cookie of this host alone, from before there was a domain: a browser would
+    /// send it beside the domain's. `None` without a domain; which one there may have been before is not known then.
+    /// It goes before the others, for clients that take the two for one. The access cookie has another name.
+    #[must_use]
+    pub fn leftover_removal(&self) -> Option<String> {
+        let host_only = Self { domain: None, ..self.clone() };
+        self.domain.as_ref().map(|_| host_only.refresh("", Duration::ZERO))
     }
 
     fn cookie(&self, name: &'static str, value: &str, path: &'static str, life: Duration) -> String {
@@ -90,19 +101,22 @@ impl Cookies {
     }
 }
 
-/// Finds a cookie in a request's `Cookie` headers (RFC 6265 §4.2.1, which allows several headers in HTTP/2).
-pub fn find<'a>(headers: impl Iterator<Item = &'a str>, name: &str) -> Found<'a> {
-    let mut found = Found::Absent;
-    for pair in headers.flat_map(|header| header.split(';')) {
-        let Some((key, value)) = pair.trim().split_once('=') else { continue };
-        if key == name {
-            found = match found {
-                Found::Absent => Found::One(value),
-                Found::One(_) | Found::Several => return Found::Several,
-            };
-        }
+/// Finds a cookie in a request's `Cookie` headers.
+pub fn find<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) -> Found<'a> {
+    let mut values = values(headers, name);
+    match (values.next(), values.next()) {
+        (None, _) => Found::Absent,
+        (Some(value), None) => Found::One(value),
+        (Some(_), Some(_)) => Found::Several,
     }
-    found
+}
+
+/// All values of a cookie in a request's `Cookie` headers (RFC 6265 §4.2.1, which allows several headers in HTTP/2). A
+/// value that is not text is empty: none of ours is either.
+pub fn values<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) -> impl Iterator<Item = &'a str> {
+    let pairs = headers.flat_map(|header| header.split(|&byte| byte == b';'));
+    let values = pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.map(|value| std::str::from_utf8(value).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -121,7 +135,7 @@ mod tests {
             cookies.refresh("r", day),
             "__Secure-kickout-refresh=r; HttpOnly; SameSite=Lax; Secure; Path=/v1/auth; Max-Age=86400"
         );
-        let [access, refresh] = cookies.removal();
+        let [access, refresh] = cookies.removal().try_into().unwrap();
         assert_eq!(access, "__Host-kickout-access=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
         assert_eq!(refresh, "__Secure-kickout-refresh=; HttpOnly; SameSite=Lax; Secure; Path=/v1/auth; Max-Age=0");
 
@@ -130,11 +144,20 @@ mod tests {
             shared.access("t", day),
             "__Secure-kickout-access=t; HttpOnly; SameSite=Strict; Secure; Path=/; Domain=example.org; Max-Age=86400"
         );
+        let refresh = "__Secure-kickout-refresh=; HttpOnly; SameSite=Strict; Secure; Path=/v1/auth;";
+        assert_eq!(
+            shared.removal(),
+            [
+                format!("{refresh} Max-Age=0"),
+                shared.access("", Duration::ZERO),
+                format!("{refresh} Domain=example.org; Max-Age=0"),
+            ]
+        );
     }
 
     #[test]
     fn a_cookie_is_absent_there_once_or_refused() {
-        let find = |headers: &[&'static str]| find(headers.iter().copied(), "a");
+        let find = |headers: &[&'static str]| find(headers.iter().map(|header| header.as_bytes()), "a");
         assert_eq!(find(&[]), Found::Absent);
         assert_eq!(find(&["b=1; aa=2; xa=3"]), Found::Absent);
         assert_eq!(find(&["b=1; a=2"]), Found::One("2"));
@@ -142,5 +165,6 @@ mod tests {
         assert_eq!(find(&["a=1; a=2"]), Found::Several);
         assert_eq!(find(&["a=1", "a=1"]), Found::Several);
         assert_eq!(find(&["a; =; ;;a=x=y"]), Found::One("x=y"));
+        assert_eq!(find(&["theme=dunkel-über-alles; a=1"]), Found::One("1"));
     }
 }

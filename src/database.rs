@@ -115,6 +115,17 @@ impl Database {
         }))
     }
 
+    /// Listens to what is said on channels. Only PostgreSQL has any.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn listen(&self, channels: &[&str]) -> Result<Listener, DatabaseError> {
+        match &self.0 {
+            Kind::Sqlite(_) => Err(DatabaseError::Setup("SQLite has no channels".into())),
+            Kind::Postgres(server) => Ok(Listener(server.listen(channels).await?)),
+        }
+    }
+
     /// Closes all connections after their current statement.
     pub async fn close(&self) {
         match &self.0 {
@@ -149,6 +160,25 @@ impl Transaction {
     #[must_use]
     pub const fn is_alone(&self) -> bool {
         matches!(self.0, Work::Sqlite(_))
+    }
+}
+
+/// Hears what is said on channels, from when it was made.
+#[derive(Debug)]
+pub struct Listener(sqlx::postgres::PgListener);
+
+/// What was said: the channel, and the words.
+pub type Heard = (String, String);
+
+impl Listener {
+    /// The next that is said; `None` when the connection was lost, and perhaps something with it. It is made again by
+    /// itself.
+    ///
+    /// # Errors
+    /// [`DatabaseError`] when it cannot be made again.
+    pub async fn next(&mut self) -> Result<Option<Heard>, DatabaseError> {
+        let said = self.0.try_recv().await?;
+        Ok(said.map(|said| (said.channel().to_owned(), said.payload().to_owned())))
     }
 }
 

@@ -1,12 +1,13 @@
 //! The HTTP side: routers and the layers around them.
 //!
 //! A request passes, from the outside in: [`middleware::observe`] (id, log line, counts), CORS, [`middleware::finish`]
-//! (every error a problem, security headers), the limits on concurrency, time and size, and then its handler in
-//! [`routes`], which extracts ([`extract`]), calls one use case of [`crate::sessions`] and maps the result
-//! ([`error`]).
+//! (every error a problem, security headers), [`middleware::receive`] (its body, within limits of size and time), the
+//! limits on concurrency and time, and then its handler in `routes`, which extracts ([`extract`]), calls one use case
+//! of [`crate::sessions`] and maps the result ([`error`]).
 
 pub mod error;
 pub mod extract;
+pub mod leaving;
 pub mod middleware;
 pub(crate) mod routes;
 pub mod state;
@@ -23,7 +24,6 @@ use tokio::sync::Semaphore;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
-    limit::RequestBodyLimitLayer,
     timeout::TimeoutLayer,
 };
 
@@ -38,7 +38,9 @@ use self::{
 pub struct Limits {
     /// Bytes of a body.
     pub body: usize,
-    /// From the end of the headers to the answer.
+    /// For a client to send a body, from the end of the headers on.
+    pub sending: Duration,
+    /// From the end of the body to the answer.
     pub time: Duration,
     /// Requests answered at once.
     pub requests: usize,
@@ -60,10 +62,12 @@ pub fn public(state: AppState, observer: Observer, limits: Limits) -> Router {
         .route("/v1/auth/csrf", get(account::csrf))
         .route("/v1/auth/sessions", get(account::sessions))
         .route("/v1/auth/sessions/{session}", delete(logout::end_session))
+        .with_state(state.clone());
+    let bodiless = Router::new()
         .route("/v1/auth/verify", any(verify::verify))
         .route("/.well-known/jwks.json", get(verify::jwks))
         .with_state(state);
-    layered(router, observer, limits, cors)
+    layered(router, bodiless, observer, limits, cors)
 }
 
 /// The router of the management listener.
@@ -74,17 +78,23 @@ pub fn management(management: management::Management, observer: Observer, limits
         .route("/metrics", get(management::metrics))
         .route("/v1/admin/commands", post(management::command))
         .with_state(management);
-    layered(router, observer, limits, None)
+    layered(router, Router::new(), observer, limits, None)
 }
 
-fn layered(router: Router, observer: Observer, limits: Limits, cors: Option<CorsLayer>) -> Router {
+/// The layers around all routes; those of `bodiless` read no body.
+fn layered(router: Router, bodiless: Router, observer: Observer, limits: Limits, cors: Option<CorsLayer>) -> Router {
+    let places = Arc::new(Semaphore::new(limits.requests));
     // The last layer is the outermost.
-    let router = router
-        .layer(RequestBodyLimitLayer::new(limits.body))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.time))
-        .layer(CatchPanicLayer::custom(middleware::panicked))
-        .layer(from_fn_with_state(Arc::new(Semaphore::new(limits.requests)), middleware::limit))
-        .layer(from_fn(middleware::finish));
+    let limited = |router: Router| {
+        router
+            .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, limits.time))
+            .layer(CatchPanicLayer::custom(middleware::panicked))
+            .layer(from_fn_with_state(Arc::clone(&places), middleware::limit))
+    };
+    let bodiless = limited(bodiless).layer(from_fn(middleware::leave_body));
+    let router = limited(router).layer(from_fn_with_state(limits, middleware::receive));
+    // What is merged in brings its fallback along: a request to nowhere is received as well.
+    let router = bodiless.merge(router).layer(from_fn(middleware::finish));
     let router = match cors {
         Some(cors) => router.layer(cors),
         None => router,

@@ -107,6 +107,11 @@ id!(
     OperationId
 );
 
+id!(
+    /// One registration of one node: a process has a new one at every start, and after every loss of its row.
+    NodeId
+);
+
 /// `gen`: an integer per subject. A token below the subject's floor is dead.
 ///
 /// An integer and not a time: a login in the same second as a logout-all must live, and a token issued just before

@@ -31,7 +31,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`cli`] | the commands; [`cli::serve`] runs the service |
+//! | [`cli`] | the commands; serving is the default one |
 //! | [`app`] | everything: the composition root that the program and every test share |
 //! | [`instance`] | the data folder, its lock, and how commands find the process that holds it |
 //! | [`admin`], [`status`] | what operators ask for, and what they read |

@@ -23,13 +23,18 @@
 //!    goes back. ([`ledger::Lifetimes`], [`crate::clock::LedgerClock`])
 //! 7. **No silent holes.** A gap, a broken link, an unknown kind of row are values that stop the node until it has
 //!    reloaded. While it does not know, the verdict is [`Verdict::Unknown`], never "active". ([`feed`], [`sync`])
-//! 8. **Answer last.** A receipt is given after the commit is durable and applied here. One process owns the data
-//!    folder, so here is everywhere. ([`Revoker`])
+//! 8. **Answer last.** A receipt is given after the commit is durable and applied here. Where one process owns the
+//!    ledger, here is everywhere. ([`Revoker`])
+//! 9. **Leases.** Where several nodes share a ledger, each answers only while its lease is valid, and a receipt waits
+//!    until every node has applied the revocation, is gone, or must have stopped by itself. ([`lease`], [`node`]; the
+//!    program runs one node so far and refuses more)
 
 pub mod feed;
 pub mod filter;
 pub mod known;
+pub mod lease;
 pub mod ledger;
+pub mod node;
 pub mod sync;
 
 mod checker;
@@ -40,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Generation, LedgerId, SessionId, Subject, TokenId};
 
 pub use self::{
-    checker::{Checked, Checker},
+    checker::{Checked, Checker, OnStale},
     ledger::{Act, Outcome},
     revoker::{Receipt, Recorder, RevokeError, Revoked, Revoker},
 };
@@ -131,6 +136,8 @@ pub enum Cause {
 pub enum Ignorance {
     /// It has not loaded the ledger yet, or is loading it again.
     Loading,
+    /// Its lease is over: it has not heard from the ledger for too long.
+    Stale,
     /// The exact look failed.
     Store,
 }

@@ -84,6 +84,14 @@ pub enum Error {
     Database(#[from] DatabaseError),
 }
 
+impl Error {
+    /// Whether the act may have been recorded, or not: the database did not say.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Revoke(RevokeError::Ledger(error)) if matches!(**error, DatabaseError::Unsettled(_)))
+    }
+}
+
 impl From<RevokeError> for Error {
     fn from(error: RevokeError) -> Self {
         match error {
@@ -138,8 +146,8 @@ pub struct Login {
     pub password: Input,
     /// From where and with what.
     pub client: Client,
-    /// The session of the same browser, which this login ends.
-    pub replaces: Option<SessionId>,
+    /// The sessions of the same browser, which this login ends: one, or two if its cookies do not belong together.
+    pub replaces: Vec<SessionId>,
 }
 
 /// A login that succeeded.
@@ -207,6 +215,9 @@ pub struct Sessions(Arc<Parts>);
 
 /// Tries of a login whose account changes under it: more than two at once is not a coincidence.
 const LOGIN_TRIES: usize = 2;
+
+/// Refresh tokens of one request that are looked up at most: each costs a look into the database.
+const REFRESH_TRIES: usize = 4;
 
 impl Sessions {
     /// Use cases over these parts.
@@ -311,15 +322,16 @@ impl Sessions {
             opened = self.open(&now, &login.client).await?;
         }
         let (session, access, refresh) = opened.ok_or(Error::Conflict)?;
-        self.make_room(account.user.id, session).await?;
-        let ended = match login.replaces {
-            Some(old) => match self.0.revoker.revoke(Act::Session { session: old, of: None }).await {
-                Ok(revoked) => Some(revoked.receipt),
-                Err(RevokeError::Absent) => None,
+        let mut ended = None;
+        for old in login.replaces {
+            match self.0.revoker.revoke(Act::Session { session: old, of: None }).await {
+                Ok(revoked) => ended = ended.or(Some(revoked.receipt).filter(|receipt| !receipt.already)),
+                Err(RevokeError::Absent) => {}
                 Err(error) => return Err(error.into()),
-            },
-            None => None,
-        };
+            }
+        }
+        // After that: the browser's old session must not push out another device.
+        self.make_room(account.user.id, session).await?;
         Ok(LoggedIn {
             user: account.user,
             session,
@@ -422,29 +434,34 @@ impl Sessions {
         self.0.checker.check(&presented).await
     }
 
-    /// Whose session a credential is of, also if that session has ended: enough to end it (again).
+    /// Whose sessions credentials are of, also if those sessions have ended: enough to end them (again). The access
+    /// token's comes first; those of the refresh tokens follow, each once. Refresh tokens that are not ours are passed
+    /// over, and so is what comes after the first few that have the form of one.
     ///
     /// # Errors
-    /// [`AuthError::Expired`] or [`AuthError::Invalid`] if neither credential names a session; [`Error::Database`].
+    /// [`AuthError::Expired`] or [`AuthError::Invalid`] if no credential names a session; [`Error::Database`].
     pub async fn identify(
         &self,
         access: Option<&str>,
-        refresh: Option<&str>,
-    ) -> Result<Result<Identity, AuthError>, Error> {
+        refresh: &[&str],
+    ) -> Result<Result<Vec<Identity>, AuthError>, Error> {
         let by_access = access.map(|token| self.verify(token));
-        if let Some(Ok(claims)) = by_access {
-            return Ok(Ok(Identity { session: claims.sid, subject: claims.sub }));
+        let mut found: Vec<Identity> = Vec::new();
+        if let Some(Ok(claims)) = &by_access {
+            found.push(Identity { session: claims.sid, subject: claims.sub });
         }
-        if let Some(identity) = self.identify_refresh(refresh).await? {
-            return Ok(Ok(identity));
+        for claimed in refresh.iter().filter_map(|token| RefreshTokens::parse(token)).take(REFRESH_TRIES) {
+            found.extend(self.identify_refresh(&claimed).await?.filter(|identity| !found.contains(identity)));
         }
-        Ok(Err(by_access.and_then(Result::err).unwrap_or(AuthError::Invalid)))
+        if found.is_empty() {
+            return Ok(Err(by_access.and_then(Result::err).unwrap_or(AuthError::Invalid)));
+        }
+        Ok(Ok(found))
     }
 
-    async fn identify_refresh(&self, refresh: Option<&str>) -> Result<Option<Identity>, Error> {
-        let Some(claimed) = refresh.and_then(RefreshTokens::parse) else { return Ok(None) };
+    async fn identify_refresh(&self, claimed: &refresh::Claimed) -> Result<Option<Identity>, Error> {
         let Some((subject, secret)) = self.0.devices.secret_of(claimed.session).await? else { return Ok(None) };
-        let is_ours = self.0.refresh.verify(&claimed, &secret);
+        let is_ours = self.0.refresh.verify(claimed, &secret);
         Ok(is_ours.then_some(Identity { session: claimed.session, subject }))
     }
 

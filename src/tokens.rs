@@ -47,6 +47,8 @@ pub struct Profile {
 /// From when until when a token lives, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
+    /// When that is: it decides which key signs.
+    at: Timestamp,
     /// When it is issued.
     pub iat: i64,
     /// The first second in which it is no longer accepted.
@@ -105,10 +107,10 @@ impl Issuer {
     pub fn window(&self, now: Timestamp) -> Window {
         let iat = now.as_secs();
         let seconds = i64::try_from(self.profile.access_ttl.as_secs()).unwrap_or(i64::MAX);
-        Window { iat, exp: iat.saturating_add(seconds) }
+        Window { at: now, iat, exp: iat.saturating_add(seconds) }
     }
 
-    /// Issues a token, with the key that signs at the window's `iat`: however late this call comes, the token is dead
+    /// Issues a token, with the key that signs when the window begins: however late this call comes, the token is dead
     /// before its key is retired.
     ///
     /// # Panics
@@ -129,7 +131,7 @@ impl Issuer {
             roles: grant.roles,
         };
         let keys = self.keys.read();
-        let key = keys.signing(Timestamp::from_millis(window.iat.saturating_mul(1000)));
+        let key = keys.signing(window.at);
         let kid = key.verifying().kid().to_string();
         let header = profile::Header { alg: key.verifying().algorithm().name(), typ: profile::TYPE, kid: &kid };
         let mut text = encode(&header);
@@ -240,7 +242,7 @@ mod tests {
         let (issuer, verifier) = pair(&folder);
         let grant = grant(&["admin", "audit"]);
         let window = issuer.window(NOW);
-        assert_eq!(window, Window { iat: 1_700_000_000, exp: 1_700_000_900 });
+        assert_eq!((window.iat, window.exp), (1_700_000_000, 1_700_000_900));
 
         let token = issuer.issue(window, grant.clone());
         assert_eq!(verifier.verify(&token.text, NOW, TTL), Ok(token.claims.clone()));
@@ -253,7 +255,7 @@ mod tests {
             ("https://id.example", "https://api.example", "kickout")
         );
         assert_eq!((sub, sid, generation, epoch), (grant.subject, grant.session, grant.generation, grant.epoch));
-        assert_eq!((Window { iat, exp }, roles), (window, grant.roles.clone()));
+        assert_eq!((iat, exp, roles), (window.iat, window.exp, grant.roles.clone()));
         assert_ne!(jti, issuer.issue(window, grant).claims.jti);
     }
 

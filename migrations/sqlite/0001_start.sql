@@ -46,6 +46,8 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX sessions_by_user ON sessions (user_id, expires_at);
+-- To find those that a floor over everything has ended.
+CREATE INDEX sessions_by_generation ON sessions (generation) WHERE ended_at IS NULL;
 CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 
 -- The ledger of revocations. All rows of one transaction share `seq`, `prev` and `tag`.
@@ -63,5 +65,5 @@ CREATE TABLE revocations (
     PRIMARY KEY (seq, n)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX revocations_by_id ON revocations (kind, id);
+CREATE INDEX revocations_by_id ON revocations (kind, id, floor);
 CREATE INDEX revocations_by_until ON revocations (until);

@@ -37,9 +37,9 @@ fn every_command_comes_over_the_wire_under_its_name() {
         Command::RevokeToken { token: id.parse().unwrap() },
         Command::RevokeSession { session: id.parse().unwrap() },
         Command::RevokeUser { user: id.to_owned() },
-        Command::RevokeEverything,
-        Command::KeysGenerate,
-        Command::KeysList,
+        Command::RevokeEverything {},
+        Command::KeysGenerate {},
+        Command::KeysList {},
     ];
     for command in commands {
         let json = serde_json::to_value(&command).unwrap();

@@ -56,10 +56,15 @@ pub(super) async fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
     shutdown.listen_for_signals(config.http.drain_timeout.duration()).map_err(Failure::Signals)?;
     output::text(&banner(&config, &app, addresses));
     // Not waited for: health and readiness are answered while a large ledger loads.
-    app.begin(&tasks);
+    let loading = app.begin(&tasks);
     tracing::info!(http = %addresses.public, management = %addresses.management, "serving");
 
     let count = run(app.serve(listeners, tasks, token), signals, &shutdown, CUT_LIMIT).await?;
+    if loading.is_finished()
+        && let Ok(Err(error)) = loading.await
+    {
+        return Err(error.into());
+    }
     if let Some(fatal) = shutdown.fatal() {
         return Err(Failure::Fatal(fatal.clone()));
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     admin::{Answer, Command, Problem, ProblemKind},
-    app::App,
+    app::{self, App},
     clock::Clock,
     config::Config,
     instance::{self, Announcement, DataFolder, FolderError},
@@ -44,14 +44,15 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failure> {
     // A mistaken folder must not look like an empty service: a revocation there would come with a good receipt.
     if !command.begins() && !config.data_dir.exists() {
-        let path = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir);
-        return Err(Failure::NoFolder { path });
+        return Err(never_used(&config));
     }
     let clock = Clock::System;
     let begun = clock.boottime();
     let client = client()?;
     loop {
         let path = match DataFolder::open(&config.data_dir) {
+            // One that is in use may belong to a server which is only just starting.
+            Ok(_) if !command.begins() && !was_used(&config) => return Err(never_used(&config)),
             Ok(folder) => return offline(config, folder, command).await,
             Err(FolderError::InUse { path }) => path,
             Err(error) => return Err(error.into()),
@@ -68,6 +69,15 @@ pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failu
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Whether a data folder has ever been used: any folder may have a common name.
+pub(super) fn was_used(config: &Config) -> bool {
+    config.data_dir.join(app::SECRET_FILE).exists()
+}
+
+pub(super) fn never_used(config: &Config) -> Failure {
+    Failure::NoFolder { path: std::path::absolute(&config.data_dir).unwrap_or(config.data_dir.clone()) }
 }
 
 fn client() -> Result<Client, Failure> {
@@ -206,9 +216,9 @@ mod tests {
                 return StatusCode::UNAUTHORIZED.into_response();
             }
             match command {
-                Command::KeysList => Json(Answer::Keys(Vec::new())).into_response(),
-                Command::KeysGenerate => (StatusCode::UNPROCESSABLE_ENTITY, "?").into_response(),
-                Command::RevokeEverything => (StatusCode::SERVICE_UNAVAILABLE, "?").into_response(),
+                Command::KeysList {} => Json(Answer::Keys(Vec::new())).into_response(),
+                Command::KeysGenerate {} => (StatusCode::UNPROCESSABLE_ENTITY, "?").into_response(),
+                Command::RevokeEverything {} => (StatusCode::SERVICE_UNAVAILABLE, "?").into_response(),
                 Command::RevokeToken { .. } => {
                     (StatusCode::SERVICE_UNAVAILABLE, format!("{{\"type\": \"{OVERLOADED}\"}}")).into_response()
                 }
@@ -245,14 +255,14 @@ mod tests {
         let tasks = Tasks::new(Shutdown::new());
         announce(&folder, server(&tasks).await, TOKEN);
 
-        let answer = run_admin(config(&root), Command::KeysList).await.unwrap();
+        let answer = run_admin(config(&root), Command::KeysList {}).await.unwrap();
         assert_eq!(answer, Answer::Keys(Vec::new()));
         let failure_of = |command| failure(&root, command);
         let refused = failure_of(Command::UserBan { user: "ada".to_owned() }).await;
         assert!(matches!(&refused, Failure::Problem(problem) if problem.kind == ProblemKind::NotFound), "{refused}");
-        let misunderstood = failure_of(Command::KeysGenerate).await;
+        let misunderstood = failure_of(Command::KeysGenerate {}).await;
         assert!(matches!(misunderstood, Failure::Foreign { .. }), "{misunderstood}");
-        let lost = failure_of(Command::RevokeEverything).await;
+        let lost = failure_of(Command::RevokeEverything {}).await;
         assert!(matches!(lost, Failure::Unknown { .. }), "{lost}");
         let token = "3f0e8c1a-6d2b-4c57-9a41-0b6f5d2e7c88".parse().unwrap();
         let turned_away = failure_of(Command::RevokeToken { token }).await;
@@ -267,7 +277,7 @@ mod tests {
         let tasks = Tasks::new(Shutdown::new());
         let address = server(&tasks).await;
         // First no word, then a word of an earlier server with another token, then the right one.
-        let (answer, ()) = tokio::join!(run_admin(config(&root), Command::KeysList), async {
+        let (answer, ()) = tokio::join!(run_admin(config(&root), Command::KeysList {}), async {
             tokio::time::sleep(3 * PAUSE).await;
             announce(&folder, address, "token-of-an-earlier-one");
             tokio::time::sleep(3 * PAUSE).await;
@@ -283,7 +293,7 @@ mod tests {
         let folder = DataFolder::open(root.path()).unwrap();
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         announce(&folder, closed, TOKEN);
-        let failure = failure(&root, Command::KeysList).await;
+        let failure = failure(&root, Command::KeysList {}).await;
         let Failure::Unanswered { path, why } = &failure else { panic!("{failure}") };
         assert_eq!(path, &root.path().canonicalize().unwrap());
         assert!(why.contains(&closed.to_string()), "{why}");
@@ -295,7 +305,7 @@ mod tests {
         let management = listener.local_addr().unwrap();
         let server = Announcement { pid: 1, management, token: TOKEN.to_owned() };
         let client = client().unwrap();
-        let (asked, accepted) = tokio::join!(ask(&client, &server, &Command::RevokeEverything), async {
+        let (asked, accepted) = tokio::join!(ask(&client, &server, &Command::RevokeEverything {}), async {
             // The request is read, and the connection closed without a word.
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read(&mut [0; 4096]).await.unwrap()
@@ -309,7 +319,7 @@ mod tests {
         let root = TempDir::new().unwrap();
         let data_dir = root.path().join("elsewhere");
         let config = Config { data_dir: data_dir.clone(), ..Config::default() };
-        let failure = run_admin(config, Command::RevokeEverything).await.unwrap_err();
+        let failure = run_admin(config, Command::RevokeEverything {}).await.unwrap_err();
         assert!(matches!(failure, Failure::NoFolder { .. }), "{failure}");
         assert!(!data_dir.exists());
     }

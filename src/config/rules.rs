@@ -6,6 +6,8 @@ use figment::{error::Kind, value::Value};
 use serde::de::DeserializeOwned;
 use tracing_subscriber::EnvFilter;
 
+use crate::clock::MAX_LEEWAY;
+
 use super::{
     problems::{shown, whole},
     sections::{Accept, Algorithm, Config, LogFormat, SameSite},
@@ -76,7 +78,7 @@ pub(super) static RULES: [(&str, Rule); 37] = [
     ("tokens.client_id", Rule::Claim),
     ("tokens.access_ttl", Rule::Time(secs(10), days(1))),
     ("tokens.algorithm", Rule::Choice(choices::<Algorithm>)),
-    ("tokens.leeway", Rule::Time(secs(0), secs(60))),
+    ("tokens.leeway", Rule::Time(secs(0), secs(MAX_LEEWAY.as_secs()))),
     ("tokens.key_lead", Rule::Time(secs(0), days(7))),
     ("sessions.idle", Rule::Time(secs(60), days(400))),
     // A browser keeps no cookie longer than 400 days (RFC 6265bis).

@@ -67,13 +67,14 @@ pub struct Http {
     pub trusted_proxies: Vec<IpNet>,
     /// The longest request body, in bytes: 1 KiB to 1 MiB.
     pub body_limit: usize,
-    /// How long one request may take in all: 1s to 5m.
+    /// How long the answer to a request may take once the request has come in: 1s to 5m.
     pub request_timeout: Span,
-    /// How long a client may take to send a request's headers: 1s to 1m.
+    /// How long a client may take to send a request's headers, and again to send its body: 1s to 1m.
     pub header_timeout: Span,
     /// How long a stopping server waits for the requests in progress: 0s to 10m.
     pub drain_timeout: Span,
-    /// Requests in progress at once; more are refused with 503: 1 to 100 000.
+    /// Requests in progress at once, not counting those that are still coming in; more are refused with 503: 1 to
+    /// 100 000.
     pub max_requests: usize,
 }
 
@@ -97,8 +98,9 @@ impl Default for Http {
 pub struct Management {
     /// The address to listen on, another than `http.listen`; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The bearer token that callers must show, of 16 characters or more. It may be empty (none is asked for) only
-    /// while `listen` is a loopback address.
+    /// A bearer token of 16 characters or more, for metrics and commands. It may be empty only while `listen` is a
+    /// loopback address; then metrics ask for none, and commands for the token of this run, in `run.json`. Health and
+    /// readiness never ask.
     pub token: Secret,
 }
 

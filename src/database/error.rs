@@ -49,6 +49,31 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// What whoever operates this can do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => {
+                "Nothing was written. See that the place exists, that this user may write there, and that the disk is \
+                 neither full nor read-only, or that the server runs; then try again"
+            }
+            Self::ReadOnly(_) => "Nothing was written: try again when the server takes writes",
+            Self::Unsettled(_) => {
+                "It may have been done: try again when the database answers; revoking twice does no harm"
+            }
+            Self::InUse | Self::File(_) => "Nothing was done",
+            Self::Damaged(_) | Self::Foreign(_) => {
+                "Stop the service and restore the database from a backup, or move the file away to begin with an empty \
+                 one: all accounts are gone then, and every token ever issued is dead"
+            }
+            Self::Refused(_) | Self::Setup(_) => {
+                "See that database.url is right and that its user may use the database"
+            }
+            Self::Migration(_) | Self::Newer(_) => "Run the version that wrote this database, or a newer one",
+            Self::Statement(_) | Self::Duplicate(_) => "This is a fault of kickout: please report it",
+        }
+    }
+
     /// Whether the same may work a moment later.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {

@@ -15,7 +15,7 @@ use std::{str::FromStr, time::Duration};
 use sqlx::{
     ConnectOptions, Connection as _, PgConnection, PgPool, Postgres, Row as _,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 
 use super::{DatabaseError, migration_error};
@@ -69,6 +69,12 @@ impl Server {
         let mut connection = self.writers.acquire().await?;
         command(LIMIT, &mut connection, "BEGIN ISOLATION LEVEL READ COMMITTED").await?;
         Ok(Transaction { connection, is_over: false })
+    }
+
+    pub(super) async fn listen(&self, channels: &[&str]) -> Result<PgListener, DatabaseError> {
+        let mut listener = PgListener::connect_with(&self.writers).await?;
+        listener.listen_all(channels.iter().copied()).await?;
+        Ok(listener)
     }
 
     pub(super) async fn close(&self) {

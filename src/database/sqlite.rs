@@ -3,7 +3,7 @@
 use std::{
     fs::{self, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -23,6 +23,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Readers at once. Each is a thread of its own with its own page cache; reads take microseconds.
 const READERS: u32 = 4;
 
+const NAME_A_FILE: &str = "database.url must name a file, like sqlite:///var/lib/kickout/kickout.db";
+
 /// The pools of one file.
 #[derive(Debug, Clone)]
 pub(super) struct File {
@@ -38,6 +40,10 @@ impl File {
     }
 
     pub(super) async fn open_url(url: &str) -> Result<Self, DatabaseError> {
+        // What is kept in memory is gone after a restart: no receipt could be given for it.
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            return Err(refused(NAME_A_FILE.to_owned()));
+        }
         Self::with(SqliteConnectOptions::from_str(url)?).await
     }
 
@@ -75,24 +81,72 @@ impl File {
 }
 
 /// Makes the file if it is missing, readable by its owner alone (SQLite gives its log files the same mode), and takes
-/// the lock beside it. The lock is not on the file itself, where SQLite keeps locks of its own.
+/// the lock beside it. The lock is not on the file itself, where SQLite keeps locks of its own; it is found by the
+/// file's one real path, however it was spelled.
 fn take(file: &Path) -> Result<fs::File, DatabaseError> {
-    if file.as_os_str().is_empty() || file == Path::new(":memory:") || file.starts_with("file:") {
-        let problem = "database.url must name a file, like sqlite:///var/lib/kickout/kickout.db";
-        return Err(DatabaseError::File(io::Error::new(io::ErrorKind::InvalidInput, problem)));
+    let name = file.to_string_lossy();
+    if name.is_empty() {
+        return Err(refused(NAME_A_FILE.to_owned()));
     }
     let private = |path: &Path| {
         let mut options = fs::File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         options.open(path).map_err(DatabaseError::File)
     };
-    private(file)?;
-    let mut beside = file.as_os_str().to_owned();
+    let found = private(file)?.metadata().map_err(DatabaseError::File)?;
+    let real = fs::canonicalize(file).map_err(DatabaseError::File)?;
+    let shown = real.display();
+    let mode = found.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(refused(format!("{shown} can be read by others (mode {mode:03o}). Run: chmod 600 {shown}")));
+    }
+    if found.nlink() > 1 {
+        return Err(refused(format!("{shown} has more than one name (hard links). Leave it only one")));
+    }
+    let mut beside = real.into_os_string();
     beside.push(".lock");
     let lock = private(Path::new(&beside))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(DatabaseError::InUse),
         Err(TryLockError::Error(error)) => Err(DatabaseError::File(error)),
+    }
+}
+
+fn refused(problem: String) -> DatabaseError {
+    DatabaseError::File(io::Error::new(io::ErrorKind::InvalidInput, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_process_has_a_file_under_whatever_name_and_nobody_else_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("a.db"), folder.path().join("b.db"));
+        let open = File::open(&file).await.unwrap();
+        symlink(&file, &other).unwrap();
+        assert!(matches!(File::open(&other).await, Err(DatabaseError::InUse)), "a symbolic link is the same file");
+        open.close().await;
+        File::open(&other).await.unwrap().close().await;
+
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = File::open(&file).await.unwrap_err().to_string();
+        assert!(refused.contains("chmod 600"), "{refused}");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::hard_link(&file, folder.path().join("c.db")).unwrap();
+        let refused = File::open(&file).await.unwrap_err().to_string();
+        assert!(refused.contains("hard links"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_database_in_memory_is_refused() {
+        for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite:file?mode=memory"] {
+            let refused = File::open_url(url).await.unwrap_err();
+            assert!(matches!(refused, DatabaseError::File(_)), "{url}: {refused}");
+        }
     }
 }

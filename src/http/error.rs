@@ -67,6 +67,7 @@ kinds! {
     CsrfRefused "csrf-refused" FORBIDDEN "The request may come from another site";
     NotFound "not-found" NOT_FOUND "There is nothing here";
     MethodNotAllowed "method-not-allowed" METHOD_NOT_ALLOWED "This method cannot be used here";
+    RequestTimeout "request-timeout" REQUEST_TIMEOUT "The request came too slowly";
     UsernameTaken "username-taken" CONFLICT "The user name is taken";
     Conflict "conflict" CONFLICT "The account was changed at the same moment";
     BodyTooLarge "body-too-large" PAYLOAD_TOO_LARGE "The body is too large";
@@ -96,6 +97,12 @@ impl Problem {
     #[must_use]
     pub fn because(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: Some(detail.into()) }
+    }
+
+    /// Without a word on what is wrong in this case.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self::new(self.kind)
     }
 
     /// Its kind.
@@ -178,9 +185,24 @@ impl From<Error> for Problem {
         if matches!(kind, Kind::Internal | Kind::Unavailable) {
             // Whoever operates this learns more than whoever asked.
             tracing::error!(%error, "a request could not be answered");
-            return Self::new(kind);
+            return Self { kind, detail: left_behind(&error).map(str::to_owned) };
         }
-        Self::because(kind, error.to_string())
+        Self::because(kind, left_behind(&error).map_or_else(|| error.to_string(), str::to_owned))
+    }
+}
+
+/// What a revocation without a receipt has left behind: whoever has just asked for one must know whether they are safe.
+/// Fixed words, which say nothing about the inside.
+fn left_behind(error: &Error) -> Option<&'static str> {
+    match error {
+        error if error.is_unsettled() => Some("whether it was recorded is not known; send it again for a receipt"),
+        Error::Revoke(RevokeError::Unapplied(_)) => {
+            Some("it is recorded and will be in force before this node answers again; send it again for a receipt")
+        }
+        Error::Revoke(RevokeError::Full | RevokeError::Ledger(_) | RevokeError::Stopping) => {
+            Some("nothing was recorded; nothing has changed for you; send it again")
+        }
+        _ => None,
     }
 }
 
@@ -189,6 +211,21 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn a_revocation_without_a_receipt_says_what_it_has_left_behind() {
+        use crate::{database::DatabaseError, ids::Seq, revocation::sync::LoadError};
+        let detail = |error: RevokeError| Problem::from(Error::Revoke(error)).detail.unwrap_or_default();
+        let failed = || DatabaseError::Foreign("inside".to_owned());
+        for error in [RevokeError::Full, RevokeError::Stopping, RevokeError::Ledger(failed().into())] {
+            assert_eq!(detail(error), "nothing was recorded; nothing has changed for you; send it again");
+        }
+        let unsettled = DatabaseError::Unsettled(failed().into());
+        assert!(detail(RevokeError::Ledger(unsettled.into())).starts_with("whether it was recorded is not known"));
+        let broken = LoadError::Broken { after: Seq(7) };
+        let text = detail(RevokeError::Unapplied(broken.into()));
+        assert!(text.starts_with("it is recorded and will be in force") && !text.contains('7'), "{text}");
+    }
 
     #[tokio::test]
     async fn every_kind_is_a_problem_with_its_own_name_and_the_headers_of_its_status() {

@@ -3,11 +3,11 @@
 use std::{net::IpAddr, net::SocketAddr, sync::Arc};
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{ConnectInfo, FromRef, FromRequest, FromRequestParts, Request},
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts};
-use serde::de::DeserializeOwned;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     error::{Kind, Problem},
@@ -17,7 +17,7 @@ use crate::{
     cookies::{self, Cookies, Found},
     csrf::{Origin, Provenance},
     ids::SessionId,
-    sessions::{Caller, Identity, Sessions, devices::Client},
+    sessions::{Caller, Sessions, devices::Client},
 };
 
 /// The header of a CSRF token.
@@ -51,19 +51,24 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let is_json = is_json(request.headers());
-        let bytes = read(request.into_body()).await?;
-        if bytes.is_empty() {
-            return Ok(Self(T::default()));
-        }
-        if !is_json {
-            return Err(Problem::because(
-                Kind::UnsupportedMediaType,
-                "send the body as Content-Type: application/json",
-            ));
-        }
-        parse(&bytes).map(Self)
+        let (parts, body) = request.into_parts();
+        optional_json(&parts.headers, body).await.map(Self)
     }
+}
+
+/// A JSON body, or the default if there is none.
+///
+/// # Errors
+/// [`Kind::UnsupportedMediaType`], [`Kind::InvalidJson`], [`Kind::InvalidRequest`].
+pub async fn optional_json<T: DeserializeOwned + Default>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let bytes = read(body).await?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    if !is_json(headers) {
+        return Err(Problem::because(Kind::UnsupportedMediaType, "send the body as Content-Type: application/json"));
+    }
+    parse(&bytes)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -71,40 +76,36 @@ fn is_json(headers: &HeaderMap) -> bool {
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-async fn read(body: Body) -> Result<axum::body::Bytes, Problem> {
-    // The limit is a layer's, which knows the configuration; here its error is told apart from a broken connection.
-    to_bytes(body, usize::MAX).await.map_err(|error| {
-        let mut source: Option<&dyn std::error::Error> = Some(&error);
-        while let Some(error) = source {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return Problem::new(Kind::BodyTooLarge);
-            }
-            source = error.source();
-        }
-        Problem::because(Kind::InvalidRequest, "the body could not be read to its end")
-    })
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    // It is in memory already, and within its limit: a layer has received it.
+    to_bytes(body, usize::MAX).await.map_err(|_| broken_off())
+}
+
+/// A body that ended before its end.
+#[must_use]
+pub fn broken_off() -> Problem {
+    Problem::because(Kind::InvalidRequest, "the body could not be read to its end")
 }
 
 /// Errors name the member, never a value: a value may be a password.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Two questions, asked one after the other: is it JSON, and is it what was asked for? A deserializer alone mixes
+    // them up, and would take a list of values for an object.
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        let place = format!("at line {} column {}", error.line(), error.column());
+        return Err(Problem::because(Kind::InvalidJson, place));
+    }
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::because(Kind::InvalidRequest, "the body must be a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let (path, error) = (error.path().to_string(), error.into_inner());
-        if !error.is_data() {
-            return not_json(&error);
-        }
-        let text = error.to_string();
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let (path, text) = (error.path().to_string(), error.inner().to_string());
         let said = ["missing field", "unknown field", "duplicate field"].iter().any(|start| text.starts_with(start));
         let wrong = if said { text.split(" at line ").next().unwrap_or_default() } else { "a value of a wrong type" };
         let place = if path == "." { String::new() } else { format!("{path}: ") };
         Problem::because(Kind::InvalidRequest, format!("{place}{wrong}"))
-    })?;
-    deserializer.end().map_err(|error| not_json(&error))?;
-    Ok(value)
-}
-
-fn not_json(error: &serde_json::Error) -> Problem {
-    Problem::because(Kind::InvalidJson, format!("at line {} column {}", error.line(), error.column()))
+    })
 }
 
 /// Which credential a request carries, not looked into yet.
@@ -126,10 +127,7 @@ impl<'a> Credential<'a> {
     pub fn find(headers: &'a HeaderMap, cookies: &Cookies) -> Result<Self, Problem> {
         match (Self::cookie(headers, cookies)?, Self::bearer(headers)?) {
             (Self::Absent, other) | (other, Self::Absent) => Ok(other),
-            _ => Err(Problem::because(
-                Kind::AmbiguousCredentials,
-                "send either the cookie or an Authorization header, not both",
-            )),
+            _ => Err(both()),
         }
     }
 
@@ -181,20 +179,21 @@ impl<'a> Credential<'a> {
 
 /// Finds a cookie in the request.
 pub fn find_cookie<'a>(headers: &'a HeaderMap, name: &str) -> Found<'a> {
-    // A header that is not text holds none of our cookies: their values are ASCII.
-    cookies::find(headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok()), name)
+    // As bytes: another application's cookie beside ours may hold anything.
+    cookies::find(headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes), name)
 }
 
-/// The refresh cookie, if it is there once.
-///
-/// # Errors
-/// [`Kind::AmbiguousCredentials`] if it is there twice.
-pub fn refresh_cookie<'a>(headers: &'a HeaderMap, cookies: &Cookies) -> Result<Option<&'a str>, Problem> {
-    match find_cookie(headers, cookies.refresh_name()) {
-        Found::Absent => Ok(None),
-        Found::One(token) => Ok(Some(token)),
-        Found::Several => Err(twice(cookies.refresh_name())),
-    }
+/// All refresh cookies of the request. A sibling host can toss in its own; each has a MAC that says whether it is ours.
+#[must_use]
+pub fn refresh_cookies<'a>(headers: &'a HeaderMap, cookies: &Cookies) -> Vec<&'a str> {
+    let headers = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    cookies::values(headers, cookies.refresh_name()).collect()
+}
+
+/// Cookies and a bearer token in one request.
+#[must_use]
+pub fn both() -> Problem {
+    Problem::because(Kind::AmbiguousCredentials, "send either cookies or an Authorization header, not both")
 }
 
 fn twice(name: &str) -> Problem {
@@ -267,11 +266,21 @@ impl CsrfGuard {
     /// # Errors
     /// [`Kind::CsrfRefused`].
     pub fn admit(&self, sessions: &Sessions, session: SessionId) -> Result<(), Problem> {
+        self.admit_one_of(sessions, [session])
+    }
+
+    /// The second step where cookies name several sessions: the client holds a token for one of them.
+    ///
+    /// # Errors
+    /// [`Kind::CsrfRefused`].
+    pub fn admit_one_of(&self, sessions: &Sessions, of: impl IntoIterator<Item = SessionId>) -> Result<(), Problem> {
         match &self.token {
-            Some(token) if !sessions.is_csrf_token(token, session) => Err(Problem::because(
-                Kind::CsrfRefused,
-                "send the X-CSRF-Token that login or GET /v1/auth/csrf gave for this session",
-            )),
+            Some(token) if !of.into_iter().any(|session| sessions.is_csrf_token(token, session)) => {
+                Err(Problem::because(
+                    Kind::CsrfRefused,
+                    "send the X-CSRF-Token that login or GET /v1/auth/csrf gave for this session",
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -378,38 +387,13 @@ fn client_address(parts: &Parts, trust: &Trust) -> Option<IpAddr> {
     Some(peer)
 }
 
-/// Whose session the request is of, also if it has ended: for logout. With the CSRF rule.
-#[derive(Debug)]
-pub struct Leaving {
-    /// Whose.
-    pub identity: Identity,
-    /// Whether cookies were sent, which the answer removes.
-    pub has_cookies: bool,
-}
-
-impl FromRequestParts<AppState> for Leaving {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let credential = Credential::find(&parts.headers, &state.cookies)?;
-        let refresh = refresh_cookie(&parts.headers, &state.cookies)?;
-        let has_cookies = refresh.is_some() || matches!(credential, Credential::Cookie(_));
-        let guard = CsrfGuard::of(parts, &state.trust, &parts.method, has_cookies)?;
-        if credential == Credential::Absent && refresh.is_none() {
-            return Err(Problem::new(Kind::TokenMissing));
-        }
-        let identity = state.sessions.identify(credential.token(), refresh).await??;
-        guard.admit(&state.sessions, identity.session)?;
-        Ok(Self { identity, has_cookies })
-    }
-}
-
 /// Turns a bare status, as layers and the router answer, into a problem.
 #[must_use]
 pub fn problem_of(status: StatusCode) -> Problem {
     Problem::new(match status {
         StatusCode::NOT_FOUND => Kind::NotFound,
         StatusCode::METHOD_NOT_ALLOWED => Kind::MethodNotAllowed,
+        StatusCode::REQUEST_TIMEOUT => Kind::RequestTimeout,
         StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Kind::UnsupportedMediaType,
         StatusCode::SERVICE_UNAVAILABLE => Kind::Unavailable,

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
+    body::{Body, Bytes, HttpBody, to_bytes},
     extract::{ConnectInfo, MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -12,8 +13,9 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use super::{
+    Limits,
     error::{Kind, Problem},
-    extract::problem_of,
+    extract::{broken_off, problem_of},
 };
 use crate::{clock::Clock, ids::OperationId, telemetry::metrics::Metrics};
 
@@ -56,11 +58,13 @@ pub async fn observe(State(observer): State<Observer>, request: Request, next: N
     response
 }
 
-/// Makes every error a problem, also those of layers and of the router, and gives every answer its headers.
+/// Makes every error a problem, also those of layers and of the router, and gives every answer its headers. An error
+/// that has a JSON body already says what it has to say.
 pub async fn finish(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let status = response.status();
-    let is_ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_ours = kind.is_some_and(|kind| kind == "application/problem+json" || kind == "application/json");
     if (status.is_client_error() || status.is_server_error()) && !is_ours {
         let allow = response.headers_mut().remove(header::ALLOW);
         response = problem_of(status).into_response();
@@ -69,6 +73,10 @@ pub async fn finish(request: Request, next: Next) -> Response {
         }
     }
     let headers = response.headers_mut();
+    if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT].contains(&status) {
+        // The rest of the body is not read: the connection cannot be used again, and the client is told.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -76,6 +84,48 @@ pub async fn finish(request: Request, next: Next) -> Response {
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     );
+    response
+}
+
+/// Receives a request's whole body, before the request takes a place among those in progress: a client that dribbles
+/// its body keeps a connection and a small buffer, not a place.
+pub async fn receive(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(limits.sending, read(body, limits.body)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, bytes.into())).await,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(_) => Problem::because(Kind::RequestTimeout, "the body did not come in time").into_response(),
+    }
+}
+
+async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    // What is said to be too long is not waited for.
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(Problem::new(Kind::BodyTooLarge));
+    }
+    to_bytes(body, limit).await.map_err(|error| {
+        let mut source: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = source {
+            if error.is::<http_body_util::LengthLimitError>() {
+                return Problem::new(Kind::BodyTooLarge);
+            }
+            source = error.source();
+        }
+        broken_off()
+    })
+}
+
+/// For routes that read no body: it is not waited for, and a connection on which one was announced ends with the
+/// answer. A proxy that asks about a request may pass on the headers of an upload, with or without the upload.
+pub async fn leave_body(request: Request, next: Next) -> Response {
+    let is_announced = !request.body().is_end_stream();
+    let mut response = next.run(request).await;
+    if is_announced {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -91,6 +141,41 @@ pub async fn limit(State(places): State<Arc<Semaphore>>, request: Request, next:
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(message = message.unwrap_or("no message"), "a handler has panicked");
+    tracing::error!(panic = message.unwrap_or("no message"), "a handler has panicked");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Mutex, PoisonError},
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Page(Mutex<Vec<u8>>);
+
+    impl Write for &Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_words_of_a_panic_do_not_hide_those_of_the_log_line() {
+        let page = Arc::new(Page::default());
+        let subscriber = tracing_subscriber::fmt().json().with_writer(Arc::clone(&page)).finish();
+        let response = tracing::subscriber::with_default(subscriber, || panicked(Box::new("out of cheese")));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let line = page.0.lock().unwrap();
+        let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(line["fields"]["message"], "a handler has panicked");
+        assert_eq!(line["fields"]["panic"], "out of cheese");
+    }
 }

@@ -36,7 +36,18 @@ pub struct Checked {
 pub struct Checker {
     replica: Arc<Replica>,
     ledger: Ledger,
+    on_stale: OnStale,
     metrics: Metrics,
+}
+
+/// What a node does with a check when its lease is over: it cannot know what was revoked since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStale {
+    /// It says that it does not know.
+    #[default]
+    Deny,
+    /// It asks the ledger, at every check.
+    Ask,
 }
 
 /// What the sight of memory alone has told.
@@ -47,13 +58,22 @@ enum Glance {
         ids: u8,
         seq: Seq,
     },
+    /// The lease is over.
+    Stale,
 }
 
 impl Checker {
     /// A checker over this node's replica, with the ledger for the second look.
     #[must_use]
     pub const fn new(replica: Arc<Replica>, ledger: Ledger, metrics: Metrics) -> Self {
-        Self { replica, ledger, metrics }
+        Self { replica, ledger, on_stale: OnStale::Deny, metrics }
+    }
+
+    /// With another policy for when the lease is over.
+    #[must_use]
+    pub const fn on_stale(mut self, on_stale: OnStale) -> Self {
+        self.on_stale = on_stale;
+        self
     }
 
     /// Whether a token, whose signature and claims were verified, has been taken back.
@@ -61,6 +81,7 @@ impl Checker {
         let checked = match self.glance(presented) {
             Glance::Decided(checked) => checked,
             Glance::Maybe { ids, seq } => self.look(presented, ids, seq).await,
+            Glance::Stale => self.ask(presented).await,
         };
         self.count(&checked);
         checked
@@ -80,6 +101,7 @@ impl Checker {
                 },
             ),
             Verdict::Unknown(Ignorance::Loading) => (CheckVerdict::Unknown, CheckCause::Loading),
+            Verdict::Unknown(Ignorance::Stale) => (CheckVerdict::Unknown, CheckCause::Stale),
             Verdict::Unknown(Ignorance::Store) => (CheckVerdict::Unknown, CheckCause::Store),
         };
         let tier = match checked.tier {
@@ -96,7 +118,12 @@ impl Checker {
 
     fn glance(&self, presented: &Presented) -> Glance {
         let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, has_false_positive: false });
-        // The state first: a node that stops answering must not be overtaken by a look at a filter of before.
+        // The time first, from the kernel and in this check; then the lease; then the filter. In another order a node
+        // that slept in between could answer from what it knew before.
+        let lease = &self.replica.lease;
+        if !lease.is_unlimited() && !lease.is_valid(self.ledger.clock().source().boottime()) {
+            return Glance::Stale;
+        }
         if self.replica.state() != NodeState::Live {
             return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0));
         }
@@ -110,6 +137,32 @@ impl Checker {
         match self.replica.filter.probe(&keys(presented)) {
             0 => decided(Verdict::Active, Tier::Filter, seq),
             ids => Glance::Maybe { ids, seq },
+        }
+    }
+
+    /// The lease is over: nothing that this node has in memory says "alive" any more.
+    async fn ask(&self, presented: &Presented) -> Checked {
+        let seq = self.replica.applied();
+        let unknown = |ignorance| Checked {
+            verdict: Verdict::Unknown(ignorance),
+            tier: Tier::None,
+            seq,
+            has_false_positive: false,
+        };
+        if self.on_stale == OnStale::Deny {
+            return unknown(Ignorance::Stale);
+        }
+        match self.ledger.cause(presented).await {
+            Ok(cause) => Checked {
+                verdict: cause.map_or(Verdict::Active, Verdict::Revoked),
+                tier: Tier::Ledger,
+                seq,
+                has_false_positive: false,
+            },
+            Err(error) => {
+                tracing::warn!(%error, "the ledger could not be asked");
+                unknown(Ignorance::Store)
+            }
         }
     }
 

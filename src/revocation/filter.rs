@@ -228,6 +228,13 @@ impl Filter {
         Rebuild { filter: self, segment: Segment::new(capacity, self.settings.per_probe(), &self.seed), done: false }
     }
 
+    /// Whether it holds what it was made for.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let stats = self.stats();
+        stats.current >= stats.capacity
+    }
+
     /// Figures for metrics and operators.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -119,6 +119,13 @@ impl Touched {
         self.slot(key).fetch_max(seq.0, Ordering::AcqRel);
     }
 
+    /// Notes that anything may have been applied up to this number: what was looked up before counts no more.
+    pub fn touch_all(&self, seq: Seq) {
+        for slot in &self.0 {
+            slot.fetch_max(seq.0, Ordering::AcqRel);
+        }
+    }
+
     /// The number of the last applied row that may concern this id.
     #[must_use]
     pub fn last(&self, key: u128) -> Seq {

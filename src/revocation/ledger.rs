@@ -24,39 +24,54 @@ macro_rules! end_sessions {
 }
 
 mod lifetimes;
-mod rows;
+pub(super) mod rows;
 mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 
 use crate::{
-    clock::{Clock, LedgerClock, Timestamp},
-    database::{Database, DatabaseError, sql},
+    clock::{BootInstant, Clock, LedgerClock, Timestamp},
+    database::{Database, DatabaseError, Transaction, sql},
     ids::{Generation, LedgerId, OperationId, Seq, SessionId, Subject, TokenId},
     secret,
 };
 
 use super::{
-    Target,
+    Cause, Presented, Target,
     feed::{Batch, Cursor, Tag},
     known::{Exact, Floors},
+    lease::{self, Authority},
 };
 
 pub use self::lifetimes::Lifetimes;
 
 use self::{
     lifetimes::millis,
-    rows::{columns, read_floor, read_row},
+    rows::{columns, read_floor},
     write::Write,
 };
 
 /// Expired rows stay this long before they are pruned: long enough to look into an incident of yesterday.
 const KEEP_EXPIRED: Duration = Duration::from_hours(24);
 
+/// A wall clock so far ahead of the time since boot has leapt. Slewing and leap seconds stay far below.
+const LEAP: Duration = Duration::from_mins(1);
+
+/// A leap is believed when it has lasted so long: somebody would have noticed and set the clock back.
+const LEAP_LASTS: Duration = Duration::from_mins(10);
+
 /// Rows per page of a load. About 10 ms of reading; a transaction has far fewer rows, so a page never cuts one.
 const PAGE_ROWS: usize = 10_000;
+
+/// Rows of one subject that an exact answer reads, the highest floors first. The highest alone is the whole truth: a
+/// session that it spares was alive then, so no lower floor had ended it. A few more keep that from being relied on;
+/// a user who logs out everywhere all day long must not make their own checks slower and slower.
+const FLOORS: u32 = 16;
 
 /// Tries of a transaction that the database has undone for the sake of another one. Locks are taken in one order, so
 /// that does not happen between nodes; somebody's own SQL may still be in the way.
@@ -65,9 +80,6 @@ const TRIES: u32 = 4;
 /// Tries to read what became of a commit, and the pause before each: together longer than a restart of a server takes.
 const SETTLE_TRIES: u32 = 5;
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
-
-/// For a statement that ends all sessions there are: some 100 000 a second.
-const BULK_LIMIT: Duration = Duration::from_mins(2);
 
 /// An act that ends access, as the use cases ask for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +157,8 @@ pub struct Recorded {
     pub batch: Option<Batch>,
     /// One outcome per act, in their order.
     pub outcomes: Vec<Outcome>,
+    /// What the transaction itself found about who may acknowledge it; `None` where this process is all there is.
+    pub authority: Option<Authority>,
 }
 
 /// The ledger's head as a load reads it.
@@ -168,6 +182,8 @@ pub struct Ledger {
     id: LedgerId,
     /// What this process issues.
     access_ttl: Duration,
+    /// Since when the wall clock is far ahead, if it is.
+    leap_since: Arc<Mutex<Option<BootInstant>>>,
     lifetimes: Arc<ArcSwap<Lifetimes>>,
 }
 
@@ -179,12 +195,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn open(
-        database: Database,
-        clock: &Clock,
-        access_ttl: Duration,
-        leeway: Duration,
-    ) -> Result<Self, DatabaseError> {
+    pub async fn open(database: Database, clock: &Clock, access_ttl: Duration) -> Result<Self, DatabaseError> {
         let (at, wall) = (clock.boottime(), clock.wall());
         let mut tx = database.begin().await?;
         sql("INSERT INTO head (one, ledger, tag, clock) VALUES (1, $1, $2, 0) ON CONFLICT DO NOTHING")
@@ -198,7 +209,15 @@ impl Ledger {
         .fetch_one(&mut tx)
         .await?;
         let now = Timestamp::from_millis(head.int("now")?);
-        let lifetimes = Lifetimes::read(&head, leeway)?.with(access_ttl, now);
+        if now > wall + LEAP {
+            let ahead_s = (now.as_millis() - wall.as_millis()) / 1000;
+            tracing::warn!(
+                ahead_s,
+                "ledger time is ahead of this machine's clock, and tokens are issued in its time. If a clock was wrong \
+                 once, `kickout restored --yes` begins anew with the right time: everybody logs in again"
+            );
+        }
+        let lifetimes = Lifetimes::read(&head)?.with(access_ttl, now);
         sql("UPDATE head SET clock = $1, access_ttl = $2, prior_ttl = $3, prior_until = $4")
             .bind(now.as_millis())
             .bind(millis(lifetimes.ttl))
@@ -209,7 +228,7 @@ impl Ledger {
         tx.commit().await?;
         let clock = LedgerClock::new(clock.clone(), now, at);
         let lifetimes = Arc::new(ArcSwap::from_pointee(lifetimes));
-        Ok(Self { database, clock, id: head.uuid("ledger")?.into(), access_ttl, lifetimes })
+        Ok(Self { database, clock, id: head.uuid("ledger")?.into(), access_ttl, leap_since: Arc::default(), lifetimes })
     }
 
     /// Begins another life of the ledger in a database that was restored from a backup: every token and session issued
@@ -222,16 +241,26 @@ impl Ledger {
     /// [`DatabaseError`].
     pub async fn begin_anew(self) -> Result<LedgerId, DatabaseError> {
         let id = LedgerId::random();
-        let now = self.clock.now().as_millis();
         let mut tx = self.database.begin().await?;
-        sql(end_sessions!("")).bind(now).within(BULK_LIMIT).execute(&mut tx).await?;
-        sql("UPDATE head SET clock = {greatest}(clock, {wall}), ledger = $2")
-            .bind(now)
-            .bind(id.uuid())
-            .execute(&mut tx)
-            .await?;
+        // The new life begins at the time it really is. If the clock had once been far ahead, this is how to get back:
+        // no token of the old life is accepted at any time.
+        // Sessions of the backup end by the floor, which is above each of them.
+        sql("UPDATE head SET clock = {wall}, ledger = $2,
+                 floor = 1 + {greatest}(highest_generation, (SELECT coalesce(max(generation), 0) FROM sessions)),
+                 highest_generation =
+                     1 + {greatest}(highest_generation, (SELECT coalesce(max(generation), 0) FROM sessions))")
+        .bind(self.clock.source().wall().as_millis())
+        .bind(id.uuid())
+        .execute(&mut tx)
+        .await?;
         tx.commit().await?;
         Ok(id)
+    }
+
+    /// Its database.
+    #[must_use]
+    pub const fn database(&self) -> &Database {
+        &self.database
     }
 
     /// This ledger's life.
@@ -267,7 +296,7 @@ impl Ledger {
         let source = self.clock.source();
         let at = source.boottime();
         // A wall clock that is behind is not followed: ledger time never goes back.
-        let wall = source.wall().max(self.clock.now());
+        let wall = self.believed(source.wall(), at).max(self.clock.now());
         let head = sql("UPDATE head SET clock = {greatest}(clock, {wall}), access_ttl = {greatest}(access_ttl, $2)
                         RETURNING clock, access_ttl, prior_ttl, prior_until")
         .bind(wall.as_millis())
@@ -276,8 +305,28 @@ impl Ledger {
         .await?;
         let now = Timestamp::from_millis(head.int("clock")?);
         self.clock.adopt(now, at);
-        self.lifetimes.store(Arc::new(Lifetimes::read(&head, self.lifetimes().leeway)?));
+        self.lifetimes.store(Arc::new(Lifetimes::read(&head)?));
         Ok(now)
+    }
+
+    /// What is believed of the wall clock. Ledger time can never go back, so one wrong reading from far ahead would stay
+    /// for good: a leap that the time since boot contradicts counts only when it has lasted. It does when it is the
+    /// clock that was wrong before.
+    fn believed(&self, wall: Timestamp, at: BootInstant) -> Timestamp {
+        let mut since = self.leap_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let carried = self.clock.now();
+        if wall <= carried + LEAP {
+            *since = None;
+            return wall;
+        }
+        let lasted = at.since(*since.get_or_insert(at));
+        if lasted >= LEAP_LASTS {
+            tracing::warn!(%wall, %carried, "ledger time follows the wall clock, which has leapt ahead");
+            *since = None;
+            return wall;
+        }
+        tracing::warn!(%wall, %carried, "the wall clock has leapt ahead; ledger time does not follow it yet");
+        carried
     }
 
     /// Records acts in one transaction. The caller must not be cancelled while it waits: a commit whose outcome nobody
@@ -300,13 +349,14 @@ impl Ledger {
         let operation = OperationId::random();
         let mut tx = self.database.begin().await?;
         let (batch, outcomes) = Write::new(&mut tx, self, operation).run(acts).await?;
+        let authority = if tx.is_alone() { None } else { Some(announce(&mut tx, batch.as_ref()).await?) };
         let Some(batch) = batch else {
             tx.rollback().await;
-            return Ok(Recorded { batch, outcomes });
+            return Ok(Recorded { batch, outcomes, authority });
         };
         match tx.commit().await {
             Err(error) if !self.is_settled(operation, batch.cursor.seq).await? => Err(error),
-            _ => Ok(Recorded { batch: Some(batch), outcomes }),
+            _ => Ok(Recorded { batch: Some(batch), outcomes, authority }),
         }
     }
 
@@ -384,21 +434,38 @@ impl Ledger {
         .bind(i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX))
         .fetch_all(&mut self.database.read().await?)
         .await?;
-        let full = rows.len() == PAGE_ROWS;
-        let mut batches: Vec<Batch> = Vec::new();
+        rows::batches(self.id, &rows, rows.len() == PAGE_ROWS)
+    }
+
+    /// Why a token is dead, if it is: the answer of the ledger itself, in one statement, for a node that knows nothing.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn cause(&self, presented: &Presented) -> Result<Option<Cause>, DatabaseError> {
+        let rows = sql("SELECT h.ledger, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
+                        LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
+                                                OR (r.kind = 3 AND r.id = $3)")
+        .bind(presented.token.uuid().as_bytes().as_slice())
+        .bind(presented.session.uuid().as_bytes().as_slice())
+        .bind(presented.subject.uuid().as_bytes().as_slice())
+        .fetch_all(&mut self.database.read().await?)
+        .await?;
+        let mut floors = Floors::default();
         for row in &rows {
-            let cursor = Cursor { seq: Seq(row.int("seq")?), tag: Tag(row.int("tag")?) };
-            let parsed = read_row(row)?;
-            match batches.last_mut() {
-                Some(batch) if batch.cursor == cursor => batch.rows.push(parsed),
-                _ => batches.push(Batch { ledger: self.id, prev: Tag(row.int("prev")?), cursor, rows: vec![parsed] }),
+            if LedgerId::from(row.uuid("ledger")?) != presented.epoch {
+                return Ok(Some(Cause::Epoch));
+            }
+            if presented.generation.0 < row.int("head_floor")? {
+                return Ok(Some(Cause::Everything));
+            }
+            match row.opt_int("kind")? {
+                Some(1) => return Ok(Some(Cause::Token)),
+                Some(2) => return Ok(Some(Cause::Session)),
+                Some(_) => floors = read_floor(row)?.map_or(floors, |floor| floors.and(floor)),
+                None => {}
             }
         }
-        if full {
-            // The last transaction may go on beyond this page.
-            batches.pop();
-        }
-        Ok(batches)
+        Ok(floors.deny(presented.generation, presented.session).then_some(Cause::Subject))
     }
 
     /// The exact answer for one id. Expired rows that are still there count too: they can only deny what is dead.
@@ -407,11 +474,13 @@ impl Ledger {
     /// [`DatabaseError`].
     pub async fn exact(&self, target: Target) -> Result<Exact, DatabaseError> {
         let (kind, id) = columns(target);
-        let rows = sql("SELECT floor, except_sid FROM revocations WHERE kind = $1 AND id = $2")
-            .bind(kind)
-            .bind(id)
-            .fetch_all(&mut self.database.read().await?)
-            .await?;
+        let rows = sql("SELECT floor, except_sid FROM revocations WHERE kind = $1 AND id = $2
+                        ORDER BY floor DESC LIMIT $3")
+        .bind(kind)
+        .bind(id)
+        .bind(FLOORS)
+        .fetch_all(&mut self.database.read().await?)
+        .await?;
         if rows.is_empty() {
             return Ok(Exact::Absent);
         }
@@ -437,23 +506,42 @@ impl Ledger {
             .int("backlog")
     }
 
-    /// Deletes about `limit` rows (whole transactions) that expired a day ago, oldest first and without leaving holes
+    /// Deletes at most `limit` rows (whole transactions) that expired a day ago, oldest first and without leaving holes
     /// between live ones. Returns how many.
     ///
     /// # Errors
     /// [`DatabaseError`].
     pub async fn prune(&self, limit: u32) -> Result<u64, DatabaseError> {
         // What is pruned stays dead because ledger time never goes back: the time is noted before.
-        let now = self.note_time().await?;
-        sql("DELETE FROM revocations WHERE seq <= (SELECT max(seq) FROM (
-                 SELECT seq FROM revocations
-                 WHERE seq < coalesce((SELECT min(seq) FROM revocations WHERE until >= $1), (SELECT seq + 1 FROM head))
-                 ORDER BY seq, n LIMIT $2) AS oldest)")
-        .bind((now - KEEP_EXPIRED).as_millis())
+        let due = (self.note_time().await? - KEEP_EXPIRED).as_millis();
+        // The oldest rows, and among them the first that must stay: a backlog of any length costs no more than this.
+        let oldest = sql("SELECT max(seq) AS last, min(CASE WHEN until >= $1 THEN seq END) AS stays, count(*) AS rows
+                          FROM (SELECT seq, until FROM revocations ORDER BY seq, n LIMIT $2) AS oldest")
+        .bind(due)
         .bind(limit)
-        .execute(&mut self.database.write().await?)
-        .await
+        .fetch_one(&mut self.database.read().await?)
+        .await?;
+        let Some(last) = oldest.opt_int("last")? else { return Ok(0) };
+        // A transaction that the limit has cut waits for the next round.
+        let cut = if oldest.int("rows")? < i64::from(limit) { last + 1 } else { last };
+        let end = oldest.opt_int("stays")?.map_or(cut, |stays| stays.min(cut));
+        sql("DELETE FROM revocations WHERE seq < $1").bind(end).execute(&mut self.database.write().await?).await
     }
+}
+
+/// Tells the other nodes, when and if this commits, and reads whether their acknowledgements may be believed.
+async fn announce(tx: &mut Transaction, batch: Option<&Batch>) -> Result<Authority, DatabaseError> {
+    let row = sql(concat!(
+        "SELECT (settled AND server = ",
+        lease::server!(),
+        ")::int::bigint AS settled, max_hold,
+                (CASE WHEN $1 > 0 THEN pg_notify($2, $1::text) END)::text AS told FROM head"
+    ))
+    .bind(batch.map_or(0, |batch| batch.cursor.seq.0))
+    .bind(lease::FEED_CHANNEL)
+    .fetch_one(tx)
+    .await?;
+    Ok(Authority { is_settled: row.int("settled")? == 1, max_hold: lifetimes::duration(row.int("max_hold")?) })
 }
 
 fn random_tag() -> i64 {

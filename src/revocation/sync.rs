@@ -21,6 +21,7 @@ use super::{
     feed::{Batch, Cursor, Link, Row, Tag},
     filter::{Filter, Settings, Stats},
     known::{Known, Touched},
+    lease::Lease,
     ledger::Ledger,
 };
 
@@ -60,6 +61,7 @@ pub enum LoadError {
 pub struct Replica {
     ledger: LedgerId,
     state: AtomicU8,
+    pub(super) lease: Lease,
     applied: AtomicI64,
     floor: AtomicI64,
     pub(super) filter: Filter,
@@ -78,6 +80,7 @@ impl Replica {
     pub fn new(ledger: LedgerId, settings: Settings, now: Timestamp) -> Self {
         Self {
             ledger,
+            lease: Lease::unlimited(),
             state: AtomicU8::new(NodeState::Cold as u8),
             applied: AtomicI64::new(0),
             floor: AtomicI64::new(0),
@@ -88,6 +91,13 @@ impl Replica {
             growth: Notify::new(),
             rebuilding: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// One of several: it answers only while its lease is valid, and has none yet.
+    #[must_use]
+    pub fn leased(mut self) -> Self {
+        self.lease = Lease::none();
+        self
     }
 
     /// How far this node is.
@@ -127,7 +137,14 @@ impl Replica {
 
     /// Stops answering checks until the next load.
     pub fn stop(&self) {
+        self.lease.end();
         self.state.store(NodeState::Stale as u8, Ordering::Release);
+    }
+
+    /// Where the history stands that this node has applied.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        *self.lock()
     }
 
     /// Whether the ledger stands where this node stands.
@@ -140,6 +157,10 @@ impl Replica {
     /// check that begins later sees it.
     pub fn apply(&self, batch: &Batch) -> Link {
         let mut cursor = self.lock();
+        // A load is not to be overtaken: it says itself where it ends.
+        if self.state() != NodeState::Live {
+            return Link::Gap;
+        }
         let link = batch.link(self.ledger, *cursor);
         if link != Link::Next {
             return link;
@@ -160,12 +181,15 @@ impl Replica {
         link
     }
 
-    /// Reads the whole live ledger and goes live. Nobody may apply meanwhile.
+    /// Reads the whole live ledger and goes live. Nothing is applied meanwhile.
     ///
     /// # Errors
     /// [`LoadError`]; the node is not live then.
     pub async fn load(&self, ledger: &Ledger) -> Result<(), LoadError> {
-        self.state.store(NodeState::Loading as u8, Ordering::Release);
+        {
+            let _no_applier = self.lock();
+            self.state.store(NodeState::Loading as u8, Ordering::Release);
+        }
         let end = match self.rebuild(ledger).await {
             Ok(end) => end,
             Err(error) => {
@@ -173,9 +197,12 @@ impl Replica {
                 return Err(error);
             }
         };
-        // What was known "alive" was known of the history before; nothing may be carried over.
+        // What was known "alive" was known of the history before; nothing may be carried over, also by a look that is
+        // under way now and stores its answer later.
+        self.touched.touch_all(end.seq);
         self.known.clear();
-        *self.lock() = end;
+        let mut cursor = self.lock();
+        *cursor = end;
         self.applied.store(end.seq.0, Ordering::Release);
         self.state.store(NodeState::Live as u8, Ordering::Release);
         Ok(())
@@ -183,7 +210,10 @@ impl Replica {
 
     /// Waits until the filter has reached its design load.
     pub async fn wants_growth(&self) {
-        self.growth.notified().await;
+        // A signal may be left over from before the last rebuild.
+        while !self.filter.is_full() {
+            self.growth.notified().await;
+        }
     }
 
     /// Builds a larger filter from the ledger while checks and revocations go on, and swaps it in.

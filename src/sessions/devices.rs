@@ -204,6 +204,21 @@ impl Devices {
         Ok(Some((row.uuid("user_id")?.into(), secret)))
     }
 
+    /// Marks at most `limit` sessions as ended that a floor over everything has ended. They are dead without this; it
+    /// lets their rows be pruned. Returns how many.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn sweep(&self, now: Timestamp, limit: u32) -> Result<u64, DatabaseError> {
+        sql("UPDATE sessions SET ended_at = $1, expires_at = {least}(expires_at, $1)
+             WHERE id IN (SELECT id FROM sessions WHERE ended_at IS NULL AND generation < (SELECT floor FROM head)
+                          LIMIT $2 {for update skip locked})")
+        .bind(now.as_millis())
+        .bind(limit)
+        .execute(&mut self.database.write().await?)
+        .await
+    }
+
     /// Sessions that should be pruned and are not yet.
     ///
     /// # Errors

@@ -206,7 +206,8 @@ label! {
         Wrong = "wrong",
         /// The user is banned.
         Banned = "banned",
-        /// The password pool was full.
+        /// It could not be decided: the password pool was full, the database did not answer, or the account was changed
+        /// at the same moment.
         Overloaded = "overloaded",
     }
 }
@@ -314,7 +315,7 @@ metrics! {
         "Entries over capacity of the filter's current generation; it grows near 1.";
     filter_rebuilds_total: Family<Counter, RebuildReason>, COUNT,
         "Times the filter was built anew, by reason.";
-    filter_rotations_total: Counter, COUNT, "Times the filter's oldest generation was dropped.";
+    filter_rotations_total: Counter, COUNT, "Times the filter opened a new generation.";
 
     ledger_head_seq: CountGauge, NO_UNIT,
         "The ledger's last sequence number, as this node last read it.";

@@ -1,12 +1,51 @@
 //! The integration tests: the service as its users and operators meet it, over HTTP, the crate's API and the program.
+//!
+//! Each suite has a subject; each test's name, or the first line of its docs, is the sentence it proves. Whatever a
+//! test starts has a folder and ports of its own, so all of them run side by side. Nothing sleeps and hopes: what is
+//! not there yet is waited for, on a condition and with a bound ([`support::wait`]).
+//!
+//! | suite | what it proves |
+//! |---|---|
+//! | [`http_contract`] | what each endpoint takes and answers, to the letter |
+//! | [`revocation`] | what has ended stays ended, everywhere, whatever races or restarts |
+//! | [`races`] | no login outlives the act that it races |
+//! | [`bad_input`] | what clients get for requests that are not as they should be |
+//! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
+//! | [`cors`] | which pages of other origins can read answers |
+//! | [`csrf`] | which requests of a browser count as its user's |
+//! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
+//! | [`lifecycle`] | it stops soon, and not before what was begun is done |
+//! | [`start_and_stop`] | the program starts with nothing, says what is wrong if it cannot, and stops in two stages |
+//! | [`durability`] | what was acknowledged outlives a restart, a kill -9 and a restored backup |
+//! | [`commands`] | what `kickout --help` offers works beside a server and without one |
+//! | [`tour`] | the README's tour works as it is printed |
+//! | [`log_grep`] | the program writes no secret, in a whole run at the most talkative level |
+//! | [`contract_ledger`] | what the ledger promises, over SQLite and PostgreSQL |
+//! | [`contract_accounts`] | what the tables of users and sessions promise, over both |
+//! | [`two_nodes`] | two ledgers on one PostgreSQL number, race and settle as one |
+//! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
+//! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
+//! | [`architecture`] | dependencies between modules point one way |
 
-mod support {
-    pub(crate) mod ledger;
-    pub(crate) mod postgres;
-    pub(crate) mod proxy;
-}
+mod support;
 
+mod architecture;
+mod bad_input;
+mod commands;
 mod contract_accounts;
 mod contract_ledger;
+mod cors;
+mod csrf;
+mod durability;
+mod hardening;
+mod http_contract;
+mod leases;
+mod lifecycle;
+mod log_grep;
 mod postgres_outages;
+mod races;
+mod revocation;
+mod secrets;
+mod start_and_stop;
+mod tour;
 mod two_nodes;

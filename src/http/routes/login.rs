@@ -18,7 +18,7 @@ use crate::{
     ids::{SessionId, Subject},
     passwords::Input,
     revocation::Receipt,
-    sessions::{LoggedIn, Login, Sessions, devices::MAX_DEVICE_CHARS},
+    sessions::{Error, LoggedIn, Login, Sessions, devices::MAX_DEVICE_CHARS},
     users::User,
 };
 
@@ -117,27 +117,31 @@ pub async fn login(
     }
     client.device = body.device;
     let replaces = match body.delivery {
-        Delivery::Cookie => current_session(&sessions, &cookies, &headers).await?,
-        Delivery::Body => None,
+        Delivery::Cookie => current_sessions(&sessions, &cookies, &headers).await?,
+        Delivery::Body => Vec::new(),
     };
     let login = Login { username: body.username, password: body.password, client, replaces };
-    let logged_in = sessions.log_in(login).await?;
+    let logged_in = sessions.log_in(login).await.map_err(|error| match error {
+        // What is said of a revocation would be taken for the login, which is another matter.
+        Error::Revoke(_) => Problem::from(error).silent(),
+        _ => error.into(),
+    })?;
     Ok(answer(&cookies, body.delivery, logged_in))
 }
 
-/// The session that this browser has now. A cookie that is malformed, or there twice, names none: a login must be able
+/// The sessions that this browser has now. A cookie that is malformed, or there twice, names none: a login must be able
 /// to get out of that.
-async fn current_session(
+async fn current_sessions(
     sessions: &Sessions,
     cookies: &Cookies,
     headers: &HeaderMap,
-) -> Result<Option<SessionId>, Problem> {
+) -> Result<Vec<SessionId>, Problem> {
     let one = |name| match find_cookie(headers, name) {
         Found::One(token) => Some(token),
         Found::Absent | Found::Several => None,
     };
-    let identity = sessions.identify(one(cookies.access_name()), one(cookies.refresh_name())).await?;
-    Ok(identity.ok().map(|identity| identity.session))
+    let found = sessions.identify(one(cookies.access_name()), one(cookies.refresh_name()).as_slice()).await?;
+    Ok(found.unwrap_or_default().into_iter().map(|identity| identity.session).collect())
 }
 
 fn answer(cookies: &Cookies, delivery: Delivery, logged_in: LoggedIn) -> Response {
@@ -147,10 +151,9 @@ fn answer(cookies: &Cookies, delivery: Delivery, logged_in: LoggedIn) -> Respons
     match delivery {
         Delivery::Cookie => {
             let life = std::time::Duration::from_secs(u64::try_from(expires_in).unwrap_or(0));
-            let set = AppendHeaders([
-                (header::SET_COOKIE, cookies.access(&access.text, life)),
-                (header::SET_COOKIE, cookies.refresh(refresh.as_str(), refresh_life)),
-            ]);
+            let ours = [cookies.access(&access.text, life), cookies.refresh(refresh.as_str(), refresh_life)];
+            let set = cookies.leftover_removal().into_iter().chain(ours);
+            let set = AppendHeaders(set.map(|cookie| (header::SET_COOKIE, cookie)));
             (set, axum::Json(LoginAnswer { csrf_token: Some(csrf), ..body })).into_response()
         }
         Delivery::Body => {

@@ -13,7 +13,8 @@ use crate::{
     cookies::Cookies,
     http::{
         error::{Kind, Problem},
-        extract::{Authenticated, Json, Leaving, OptionalJson, Via},
+        extract::{Authenticated, Json, OptionalJson, Via},
+        leaving::{Leaving, Refused},
     },
     ids::SessionId,
     passwords::Input,
@@ -38,23 +39,26 @@ enum Own {
     Kept,
 }
 
-/// The body of a plain logout: nothing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
-/// `POST /v1/auth/logout`: ends this session. Works with the refresh cookie alone, and again.
+/// `POST /v1/auth/logout`: ends the session of every credential that was sent. Works with a refresh token alone, in its
+/// cookie or in the body, and again.
 pub async fn logout(
-    leaving: Leaving,
     State(sessions): State<Sessions>,
     State(cookies): State<Arc<Cookies>>,
-    OptionalJson(Nothing {}): OptionalJson<Nothing>,
-) -> Result<Response, Problem> {
-    let receipt = match sessions.end_session(leaving.identity.session, leaving.identity.subject).await {
-        Ok(receipt) => receipt,
-        // A session of another life of the ledger, or one whose row is gone: there is nothing to end any more.
-        Err(Error::NoSession) => return Err(Problem::new(Kind::SessionEnded)),
-        Err(error) => return Err(error.into()),
+    leaving: Leaving,
+) -> Result<Response, Refused> {
+    let mut first = None;
+    for identity in &leaving.identities {
+        match sessions.end_session(identity.session, identity.subject).await {
+            Ok(receipt) => first = first.or(Some(receipt)),
+            // A session of another life of the ledger, or one whose row is gone: nothing of it can be used any more.
+            Err(Error::NoSession) => {}
+            // What became of this one is not what became of all of them.
+            Err(error) if leaving.identities.len() > 1 => return Err(Problem::from(error).silent().into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let Some(receipt) = first else {
+        return Err(Refused::dead(Problem::new(Kind::SessionEnded), leaving.has_cookies, &cookies));
     };
     let via = if leaving.has_cookies { Via::Cookie } else { Via::Bearer };
     Ok(answer(&cookies, via, &Own::Ended, Ended { receipt, access: None }))
@@ -120,7 +124,7 @@ fn answer(cookies: &Cookies, via: Via, own: &Own, ended: Ended) -> Response {
     let status = if ended.receipt.complete { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut body = ReceiptAnswer { receipt: ended.receipt, access_token: None, expires_in: None };
     let set = match (via, own, ended.access) {
-        (Via::Cookie, Own::Ended, _) => cookies.removal().to_vec(),
+        (Via::Cookie, Own::Ended, _) => cookies.removal(),
         (Via::Cookie, Own::Kept, Some(access)) => {
             let life = Duration::from_secs(u64::try_from(access.claims.exp - access.claims.iat).unwrap_or(0));
             vec![cookies.access(&access.text, life)]

@@ -78,10 +78,8 @@ pub async fn command(
 ) -> Response {
     match management.admin.run(command).await {
         Ok(answer) => Json(answer).into_response(),
-        // A problem of its own kind: the command line reads it, and the layers must not replace it.
-        Err(problem) => {
-            (status(problem.kind), [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
-        }
+        // In the command line's own words, not as a problem of RFC 9457.
+        Err(problem) => (status(problem.kind), Json(problem)).into_response(),
     }
 }
 

@@ -22,7 +22,7 @@ const ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 const SEQ: HeaderName = HeaderName::from_static("x-kickout-seq");
 
 /// Where proxies put the method of the request they ask about: Traefik and Caddy, and by habit nginx.
-const ORIGINAL_METHOD: [HeaderName; 2] =
+static ORIGINAL_METHOD: [HeaderName; 2] =
     [HeaderName::from_static("x-forwarded-method"), HeaderName::from_static("x-original-method")];
 
 /// `/v1/auth/verify`, any method: 200 with who it is, for nginx `auth_request`, Traefik, Caddy and Envoy.
@@ -50,13 +50,15 @@ fn text(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// The method of the request that is asked about. A trusted proxy says it. If somebody else does, it counts only if it
-/// makes the rule stricter: a proxy that was not configured as trusted must not switch the CSRF rule off by mistake.
+/// The method of the request that is asked about, as the strictest header has it. A trusted proxy may say that it is a
+/// safe one; anybody may say that it is not: a proxy that was not configured as trusted, or a client that adds the
+/// header its proxy does not use, must not switch the CSRF rule off.
 fn original_method(parts: &Parts, trust: &Trust) -> Method {
-    let said = ORIGINAL_METHOD.iter().find_map(|name| parts.headers.get(name));
-    let said = said.map(|value| Method::from_bytes(value.as_bytes()).unwrap_or(Method::POST));
-    match said {
-        Some(said) if is_proxied(parts, trust) || !said.is_safe() => said,
+    let said = ORIGINAL_METHOD.iter().flat_map(|name| parts.headers.get_all(name));
+    let mut said: Vec<_> = said.map(|value| Method::from_bytes(value.as_bytes()).unwrap_or(Method::POST)).collect();
+    said.sort_by_key(Method::is_safe);
+    match said.into_iter().next() {
+        Some(strictest) if is_proxied(parts, trust) || !strictest.is_safe() => strictest,
         _ => parts.method.clone(),
     }
 }

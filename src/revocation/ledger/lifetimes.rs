@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    clock::{SKEW, Timestamp},
+    clock::{MAX_LEEWAY, SKEW, Timestamp},
     database::{DatabaseError, Row},
 };
 
@@ -13,7 +13,6 @@ pub struct Lifetimes {
     pub(super) ttl: Duration,
     /// A longer life that was in force before, and when the last token of it has expired.
     pub(super) prior: (Duration, Timestamp),
-    pub(super) leeway: Duration,
 }
 
 impl Lifetimes {
@@ -24,15 +23,16 @@ impl Lifetimes {
         if now <= until { ttl.max(self.ttl) } else { self.ttl }
     }
 
-    /// How long an entry recorded at `now` must deny: after that no token from before can be valid.
+    /// How long an entry recorded at `now` must deny: after that no token from before can be valid, under any leeway
+    /// that can be configured.
     #[must_use]
     pub fn entry(&self, now: Timestamp) -> Duration {
-        self.ceiling(now) + self.leeway + SKEW
+        self.ceiling(now) + MAX_LEEWAY + SKEW
     }
 
-    pub(super) fn read(head: &Row, leeway: Duration) -> Result<Self, DatabaseError> {
+    pub(super) fn read(head: &Row) -> Result<Self, DatabaseError> {
         let prior = (duration(head.int("prior_ttl")?), Timestamp::from_millis(head.int("prior_until")?));
-        Ok(Self { ttl: duration(head.int("access_ttl")?), prior, leeway })
+        Ok(Self { ttl: duration(head.int("access_ttl")?), prior })
     }
 
     /// These lifetimes, from now on with another life of new tokens.
@@ -45,7 +45,7 @@ impl Lifetimes {
             (Some(a), Some(b)) => (a.0.max(b.0), a.1.max(b.1)),
             (one, other) => one.or(other).unwrap_or_default(),
         };
-        Self { ttl, prior, ..self }
+        Self { ttl, prior }
     }
 }
 
@@ -53,6 +53,6 @@ pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn duration(millis: i64) -> Duration {
+pub(super) fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }

@@ -3,13 +3,13 @@
 use uuid::Uuid;
 
 use super::{
-    super::feed::{Floor, Row},
+    super::feed::{Batch, Cursor, Floor, Row, Tag},
     Target,
 };
 use crate::{
     clock::Timestamp,
     database::{self, DatabaseError},
-    ids::{Generation, SessionId},
+    ids::{Generation, LedgerId, Seq, SessionId},
 };
 
 /// The columns `kind` and `id` of a target.
@@ -21,6 +21,27 @@ pub(super) fn columns(target: Target) -> (i64, Vec<u8>) {
         Target::Everything => (4, None),
     };
     (kind, id.map_or_else(Vec::new, |id| id.as_bytes().to_vec()))
+}
+
+/// Transactions from their rows in order. With `is_cut` the last one may go on beyond these rows, and is left out.
+pub(in crate::revocation) fn batches(
+    ledger: LedgerId,
+    rows: &[database::Row],
+    is_cut: bool,
+) -> Result<Vec<Batch>, DatabaseError> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for row in rows {
+        let cursor = Cursor { seq: Seq(row.int("seq")?), tag: Tag(row.int("tag")?) };
+        let parsed = read_row(row)?;
+        match batches.last_mut() {
+            Some(batch) if batch.cursor == cursor => batch.rows.push(parsed),
+            _ => batches.push(Batch { ledger, prev: Tag(row.int("prev")?), cursor, rows: vec![parsed] }),
+        }
+    }
+    if is_cut {
+        batches.pop();
+    }
+    Ok(batches)
 }
 
 pub(super) fn read_row(row: &database::Row) -> Result<Row, DatabaseError> {

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{
     super::feed::{Batch, Cursor, Floor, Row, Tag},
-    Act, BULK_LIMIT, Done, Kept, Ledger, Lifetimes, Outcome, Target, columns, random_tag,
+    Act, Done, Kept, Ledger, Lifetimes, Outcome, Target, columns, random_tag,
 };
 use crate::{
     clock::Timestamp,
@@ -116,17 +116,8 @@ impl<'a> Write<'a> {
                 if changed == 0 { Ok(Outcome::Changed) } else { self.end_subject(*subject, *keep).await }
             }
             Act::Ban(subject) => self.ban(*subject).await,
-            Act::Everything => {
-                // Rows that somebody holds are passed over, so that this waits for nobody; the floor ends them too.
-                sql(end_sessions!(
-                    "AND id IN (SELECT id FROM sessions WHERE ended_at IS NULL {for update skip locked})"
-                ))
-                .bind(self.now.as_millis())
-                .within(BULK_LIMIT)
-                .execute(&mut *self.tx)
-                .await?;
-                Ok(self.new_row(Target::Everything, None, None))
-            }
+            // One row, however many sessions there are: what is below the floor has ended, and is tidied up later.
+            Act::Everything => Ok(self.new_row(Target::Everything, None, None)),
         }
     }
 
@@ -145,16 +136,18 @@ impl<'a> Write<'a> {
 
     async fn end_session(&mut self, session: SessionId, of: Option<Subject>) -> Result<Outcome, DatabaseError> {
         let target = Target::Session(session);
-        let row = sql("SELECT user_id, ended_at FROM sessions WHERE id = $1")
-            .bind(session.uuid())
-            .fetch_optional(&mut *self.tx)
-            .await?;
+        let row =
+            sql("SELECT user_id, ended_at, generation, (SELECT floor FROM head) AS floor FROM sessions WHERE id = $1")
+                .bind(session.uuid())
+                .fetch_optional(&mut *self.tx)
+                .await?;
         let Some(row) = row else { return Ok(Outcome::Absent) };
         let owner = Subject::from(row.uuid("user_id")?);
         if of.is_some_and(|of| of != owner) {
             return Ok(Outcome::Absent);
         }
-        if row.opt_int("ended_at")?.is_some() {
+        let is_below = self.ended.contains(&Target::Everything) || row.int("generation")? < row.int("floor")?;
+        if is_below || row.opt_int("ended_at")?.is_some() {
             return self.already(target).await;
         }
         self.close(session).await?;
@@ -211,7 +204,8 @@ impl<'a> Write<'a> {
         .bind(self.now.as_millis())
         .fetch_optional(&mut *self.tx)
         .await?;
-        let Some(alive) = alive else { return Ok(None) };
+        // What an act of this same transaction has ended with everything else is not alive either.
+        let Some(alive) = alive.filter(|_| !self.ended.contains(&Target::Everything)) else { return Ok(None) };
         sql("UPDATE sessions SET generation = $1 WHERE id = $2")
             .bind(generation.0)
             .bind(session.uuid())
@@ -293,7 +287,7 @@ impl<'a> Write<'a> {
         }
         let now = Timestamp::from_millis(noted.int("clock")?);
         // The lifetimes of the head and not ours: another node may have begun to issue longer ones.
-        let until = now + Lifetimes::read(&head, self.ledger.lifetimes().leeway)?.entry(now);
+        let until = now + Lifetimes::read(&head)?.entry(now);
         self.insert(prev, cursor, until).await?;
         for outcome in &mut self.outcomes {
             if let Outcome::Done(done) = outcome

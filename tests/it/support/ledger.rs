@@ -123,7 +123,7 @@ impl Node {
     async fn open(store: Store, time: Arc<ManualClock>, ttl: Duration) -> Self {
         let database = store.open().await;
         let clock = Clock::Manual(Arc::clone(&time));
-        let ledger = Ledger::open(database.clone(), &clock, ttl, Duration::ZERO).await.unwrap();
+        let ledger = Ledger::open(database.clone(), &clock, ttl).await.unwrap();
         let settings = Settings { capacity: 1000, false_positives: 0.001 };
         let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now()));
         replica.load(&ledger).await.unwrap();
@@ -178,7 +178,7 @@ impl Node {
 /// A ledger on a PostgreSQL database, as another node has it. Its time is the server's.
 pub(crate) async fn ledger_at(url: &str) -> (Database, Ledger) {
     let database = Database::open_url(url).await.unwrap();
-    let ledger = Ledger::open(database.clone(), &Clock::System, TTL, Duration::ZERO).await.unwrap();
+    let ledger = Ledger::open(database.clone(), &Clock::System, TTL).await.unwrap();
     (database, ledger)
 }
 

@@ -1,0 +1,359 @@
+//! Leases: how long a node may trust its filter, and how a revocation knows that nobody can still say yes.
+//!
+//! A node registers a row in `nodes` and renews it. Each renewal reads, in one statement, everything the ledger has
+//! that the node has not; when all of it is applied the node may answer checks until *the time it read before it sent
+//! the renewal*, plus its *hold*. A revocation waits, after its commit is acknowledged, until every node that has a row
+//! has applied it, has lost its row, or must have stopped by itself ([`wait`]).
+//!
+//! The times of both sides are durations on their own `CLOCK_BOOTTIME`; no two machines' clocks are compared. The
+//! margin in [`wait`] covers clocks of different rates: NTP daemons slew by up to 10 %.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    clock::{BootInstant, Timestamp},
+    database::{Database, DatabaseError, sql},
+    ids::{Generation, LedgerId, NodeId, Seq},
+};
+
+use super::{
+    feed::{Batch, Cursor, Tag},
+    ledger::rows,
+};
+
+/// Rows that a renewal brings at most; the rest is read in pages before the node renews again.
+const RENEWAL_ROWS: i64 = 2000;
+
+/// The channel on which recorded transactions are announced: the payload is `seq`.
+pub const FEED_CHANNEL: &str = "kickout_feed";
+
+/// The channel on which nodes say what they have applied: the payload is `node ledger seq`.
+pub const ACK_CHANNEL: &str = "kickout_ack";
+
+/// Covers what is not proportional to the hold: a timer's tick, a thread that waits for its turn.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// After how long a node that may hold for `hold` has certainly stopped, seen from another machine: a quarter longer,
+/// and a margin.
+#[must_use]
+pub fn wait(hold: Duration) -> Duration {
+    hold + hold / 4 + MARGIN
+}
+
+/// Until when this node may answer checks from its filter.
+#[derive(Debug)]
+pub struct Lease {
+    /// On `CLOCK_BOOTTIME`, in nanoseconds. 0: not at all.
+    valid_until: AtomicU64,
+}
+
+impl Lease {
+    /// No lease yet: nothing may be answered.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { valid_until: AtomicU64::new(0) }
+    }
+
+    /// One process owns the ledger: nobody else can revoke anything, so there is nothing to be stale about.
+    #[must_use]
+    pub const fn unlimited() -> Self {
+        Self { valid_until: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Whether it never ends.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.valid_until.load(Ordering::Acquire) == u64::MAX
+    }
+
+    /// Whether it is valid at `now`, which the check itself has read from the kernel, before it asks here.
+    #[must_use]
+    pub fn is_valid(&self, now: BootInstant) -> bool {
+        now.as_nanos() < self.valid_until.load(Ordering::Acquire)
+    }
+
+    /// How long it is still valid.
+    #[must_use]
+    pub fn remaining(&self, now: BootInstant) -> Duration {
+        Duration::from_nanos(self.valid_until.load(Ordering::Acquire).saturating_sub(now.as_nanos()))
+    }
+
+    /// Extends it; never shortens it. Only a renewal whose rows are all applied may do that, as its last step.
+    pub fn extend(&self, until: BootInstant) {
+        self.valid_until.fetch_max(until.as_nanos(), Ordering::AcqRel);
+    }
+
+    /// Ends it now. One that never ends stays: there the node's state alone says whether checks are answered.
+    pub fn end(&self) {
+        let limited = |until| (until != u64::MAX).then_some(0);
+        let _ = self.valid_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, limited);
+    }
+}
+
+/// A node as a revocation waits for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its row's id.
+    pub id: NodeId,
+    /// How often it has renewed.
+    pub beat: i64,
+    /// What it had applied at its last renewal.
+    pub applied: Seq,
+    /// How long it may go on after a renewal.
+    pub hold: Duration,
+    /// What people call it.
+    pub name: String,
+}
+
+/// What a renewal brought.
+#[derive(Debug)]
+pub struct Renewal {
+    /// The ledger's life.
+    pub ledger: LedgerId,
+    /// The ledger's last transaction.
+    pub head: Cursor,
+    /// The global floor.
+    pub floor: Generation,
+    /// Ledger time.
+    pub time: Timestamp,
+    /// Whether the server that answered is the one that the ledger knows.
+    pub is_known_server: bool,
+    /// Whether that server has been in charge for long enough.
+    pub is_settled: bool,
+    /// The transactions after the node's cursor, in order; whole ones only.
+    pub batches: Vec<Batch>,
+}
+
+/// What the commit of a revocation has found about early answers, and how long to wait without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority {
+    /// Acknowledgements and vanished rows count: the server is the known one, and settled.
+    pub is_settled: bool,
+    /// The longest hold that any node has ever had.
+    pub max_hold: Duration,
+}
+
+/// The table of nodes.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    database: Database,
+}
+
+/// The name of the server that runs a statement: its cluster and its timeline, which a promotion raises.
+macro_rules! server {
+    () => {
+        "(SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+          FROM pg_control_system())"
+    };
+}
+pub(super) use server;
+
+impl Nodes {
+    /// Nodes in this database.
+    #[must_use]
+    pub const fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Registers a node under a fresh id. Committed before the node begins to load.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn register(&self, id: NodeId, hold: Duration, name: &str, now: Timestamp) -> Result<(), DatabaseError> {
+        let mut tx = self.database.begin().await?;
+        // The longest hold is noted before the row that may use it is there.
+        sql(concat!(
+            "UPDATE head SET max_hold = greatest(max_hold, $1),
+                             server = CASE WHEN server = '' THEN ",
+            server!(),
+            " ELSE server END"
+        ))
+        .bind(millis(hold))
+        .execute(&mut tx)
+        .await?;
+        sql("INSERT INTO nodes (id, applied, hold, name, started_at) VALUES ($1, 0, $2, $3, $4)")
+            .bind(id.uuid())
+            .bind(millis(hold))
+            .bind(name)
+            .bind(now.as_millis())
+            .execute(&mut tx)
+            .await?;
+        tx.commit().await
+    }
+
+    /// Renews: raises the row's beat if it is still the expected one, and reads what is new, in one statement.
+    /// `None`: the row is not there or not at that beat; the node must stop and register anew.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: nothing changed for this node; also for a kind of row that this version does not know.
+    pub async fn renew(
+        &self,
+        id: NodeId,
+        beat: i64,
+        applied: Seq,
+        hold: Duration,
+        cursor: Seq,
+    ) -> Result<Option<Renewal>, DatabaseError> {
+        let rows = sql(concat!(
+            "WITH me AS (UPDATE nodes SET beat = beat + 1, applied = $3, hold = $4 WHERE id = $1 AND beat = $2 RETURNING id)
+             SELECT h.ledger, h.seq AS head_seq, h.tag AS head_tag, h.floor AS head_floor,
+                    {greatest}(h.clock, {wall}) AS time, h.settled::int::bigint AS settled,
+                    (h.server = ", server!(), ")::int::bigint AS known,
+                    r.seq, r.prev, r.tag, r.kind, r.id, r.floor, r.except_sid, r.until
+             FROM me CROSS JOIN head h
+             LEFT JOIN LATERAL (SELECT * FROM revocations WHERE seq > $5 ORDER BY seq, n LIMIT $6) r ON true
+             ORDER BY r.seq, r.n"
+        ))
+        .bind(id.uuid())
+        .bind(beat)
+        .bind(applied.0)
+        .bind(millis(hold))
+        .bind(cursor.0)
+        .bind(RENEWAL_ROWS)
+        .fetch_all(&mut self.database.write().await?)
+        .await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let ledger = LedgerId::from(first.uuid("ledger")?);
+        let is_full = rows.len() >= usize::try_from(RENEWAL_ROWS).unwrap_or(usize::MAX);
+        let has_rows = first.opt_int("seq")?.is_some();
+        Ok(Some(Renewal {
+            ledger,
+            head: Cursor { seq: Seq(first.int("head_seq")?), tag: Tag(first.int("head_tag")?) },
+            floor: Generation(first.int("head_floor")?),
+            time: Timestamp::from_millis(first.int("time")?),
+            is_known_server: first.int("known")? == 1,
+            is_settled: first.int("settled")? == 1,
+            batches: if has_rows { rows::batches(ledger, &rows, is_full)? } else { Vec::new() },
+        }))
+    }
+
+    /// At which beat a row is; `None` if it is gone.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn beat(&self, id: NodeId) -> Result<Option<i64>, DatabaseError> {
+        let row = sql("SELECT beat FROM nodes WHERE id = $1")
+            .bind(id.uuid())
+            .fetch_optional(&mut self.database.write().await?)
+            .await?;
+        row.map(|row| row.int("beat")).transpose()
+    }
+
+    /// All rows, read now.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn members(&self) -> Result<Vec<Member>, DatabaseError> {
+        let rows = sql("SELECT id, beat, applied, hold, name FROM nodes ORDER BY started_at, id")
+            .fetch_all(&mut self.database.write().await?)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Member {
+                    id: row.uuid("id")?.into(),
+                    beat: row.int("beat")?,
+                    applied: Seq(row.int("applied")?),
+                    hold: duration(row.int("hold")?),
+                    name: row.text("name")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Removes a node that was seen at the same beat for longer than it can hold. Returns whether it was there, at that
+    /// beat.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn expel(&self, id: NodeId, beat: i64) -> Result<bool, DatabaseError> {
+        let removed = sql("DELETE FROM nodes WHERE id = $1 AND beat = $2")
+            .bind(id.uuid())
+            .bind(beat)
+            .execute(&mut self.database.write().await?)
+            .await?;
+        Ok(removed == 1)
+    }
+
+    /// Removes a row that is surely nobody's any more: this node's own after its last check, or the one of a process
+    /// that is proven dead.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn remove(&self, id: NodeId) -> Result<(), DatabaseError> {
+        sql("DELETE FROM nodes WHERE id = $1").bind(id.uuid()).execute(&mut self.database.write().await?).await?;
+        Ok(())
+    }
+
+    /// Says to all nodes what this one has applied. A message and no row: it is true whatever becomes of the database.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn acknowledge(&self, id: NodeId, ledger: LedgerId, seq: Seq) -> Result<(), DatabaseError> {
+        sql("SELECT pg_notify($1, $2)::text")
+            .bind(ACK_CHANNEL)
+            .bind(format!("{id} {ledger} {seq}"))
+            .fetch_all(&mut self.database.write().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that another server has taken over: early answers are off until it has been in charge for long enough.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn unsettle(&self) -> Result<(), DatabaseError> {
+        sql(concat!("UPDATE head SET settled = false, server = ", server!(), " WHERE server <> ", server!()))
+            .execute(&mut self.database.write().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that the server has been in charge for long enough, if it still is the one in charge.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn settle(&self) -> Result<(), DatabaseError> {
+        sql(concat!("UPDATE head SET settled = true WHERE server = ", server!()))
+            .execute(&mut self.database.write().await?)
+            .await?;
+        Ok(())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn duration(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_a_quarter_longer_than_the_hold_and_a_margin() {
+        for (hold, least_us) in [(0, 250_000), (1, 251_250), (10, 262_500), (10_000, 12_750_000), (10_003, 12_753_750)]
+        {
+            assert_eq!(wait(Duration::from_millis(hold)), Duration::from_micros(least_us), "{hold}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_extended_never_shortened_and_ended_at_once() {
+        let lease = Lease::none();
+        let at = |ns| BootInstant::from_nanos(ns);
+        assert!(!lease.is_valid(at(0)));
+        lease.extend(at(100));
+        lease.extend(at(50));
+        assert!(lease.is_valid(at(99)));
+        assert!(!lease.is_valid(at(100)), "over at that very moment");
+        lease.end();
+        assert!(!lease.is_valid(at(1)));
+        assert!(Lease::unlimited().is_valid(at(u64::MAX - 1)));
+    }
+}

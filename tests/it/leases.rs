@@ -1,0 +1,166 @@
+//! Several nodes on one PostgreSQL: a receipt is given when no node can say "not revoked" any more, and not later than
+//! the hold of a dead one allows.
+//!
+//! The nodes live in this process, each with its own pools, replica and tasks. A node "dies" when its tasks are dropped
+//! where they stand: its row stays, and what it has in memory would still answer.
+
+use std::{sync::Arc, time::Duration};
+
+use kickout::{
+    clock::Clock,
+    database::Database,
+    ids::{Generation, SessionId, Subject, TokenId},
+    revocation::{
+        Act, Checker, Ignorance, Presented, Receipt, Revoker, Verdict,
+        filter::Settings,
+        lease::wait,
+        ledger::Ledger,
+        node::{self, Node},
+        sync::Replica,
+    },
+    telemetry::metrics::Metrics,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::support::{postgres, wait::eventually};
+
+/// Long enough that a machine with other work to do renews in time, short enough to wait for once.
+const HOLD: Duration = Duration::from_secs(3);
+const TTL: Duration = Duration::from_mins(15);
+
+struct Member {
+    ledger: Ledger,
+    checker: Checker,
+    revoker: Revoker,
+    node: Node,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Member {
+    async fn start(url: &str, name: &str, is_listening: bool) -> Self {
+        let database = Database::open_url(url).await.unwrap();
+        let ledger = Ledger::open(database, &Clock::System, TTL).await.unwrap();
+        let settings = Settings { capacity: 1000, false_positives: 0.001 };
+        let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now()).leased());
+        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), Metrics::new());
+        let settings = node::Settings { hold: HOLD, pull: HOLD / 10, name: name.to_owned() };
+        let node = Node::new(settings, ledger.clone(), Arc::clone(&replica));
+        let (revoker, recorder) = Revoker::new(ledger.clone(), replica, 1024, Metrics::new());
+        let recorder = recorder.among(node.clone());
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (running, over) = (node.clone(), stop.clone());
+        tasks.spawn(async move { running.run(&over).await.unwrap() });
+        let over = stop.clone();
+        tasks.spawn(async move { recorder.run(over.cancelled()).await });
+        if is_listening {
+            let (running, over) = (node.clone(), stop.clone());
+            tasks.spawn(async move { running.listen(&over).await.unwrap() });
+        }
+        let member = Self { ledger, checker, revoker, node, stop, tasks };
+        let someone = member.someone();
+        eventually!(member.verdict(&someone).await == Verdict::Active, Duration::from_secs(10));
+        member
+    }
+
+    fn someone(&self) -> Presented {
+        Presented {
+            token: TokenId::random(),
+            session: SessionId::random(),
+            subject: Subject::random(),
+            generation: Generation(0),
+            epoch: self.ledger.id(),
+        }
+    }
+
+    async fn verdict(&self, presented: &Presented) -> Verdict {
+        self.checker.check(presented).await.verdict
+    }
+
+    async fn revoke(&self, presented: &Presented) -> Receipt {
+        self.revoker.revoke(Act::Token(presented.token)).await.unwrap().receipt
+    }
+
+    async fn leave(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Its tasks stop where they are. What it has in memory still answers, as a paused process would when it goes on.
+    fn die(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+fn ms(receipt: &Receipt) -> Duration {
+    Duration::from_secs_f64(receipt.elapsed_ms / 1e3)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_complete_receipt_every_node_denies() {
+    let url = postgres::Server::shared().database().await;
+    let nodes = [
+        Member::start(&url, "a", true).await,
+        Member::start(&url, "b", true).await,
+        Member::start(&url, "c", false).await,
+    ];
+    for round in 0..60 {
+        let writer = &nodes[round % 3];
+        let someone = writer.someone();
+        for node in &nodes {
+            assert_eq!(node.verdict(&someone).await, Verdict::Active);
+        }
+        let receipt = writer.revoke(&someone).await;
+        assert!(receipt.complete && !receipt.already);
+        assert_eq!((receipt.applied.nodes, receipt.applied.of), (3, 3), "{receipt:?}");
+        for node in &nodes {
+            assert!(matches!(node.verdict(&someone).await, Verdict::Revoked(_)), "round {round}");
+        }
+        let again = nodes[(round + 1) % 3].revoke(&someone).await;
+        assert_eq!((again.already, again.complete, again.seq), (true, true, receipt.seq));
+    }
+    for node in nodes {
+        node.leave().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_delays_the_first_receipts_by_its_hold_and_answers_nothing_after_them() {
+    let url = postgres::Server::shared().database().await;
+    let writer = Member::start(&url, "writer", true).await;
+    let mut dead = Member::start(&url, "dead", true).await;
+    let someone = writer.someone();
+    assert_eq!(dead.verdict(&someone).await, Verdict::Active);
+    dead.die();
+
+    let receipt = writer.revoke(&someone).await;
+    assert!(receipt.complete);
+    // The bound, and what a busy machine may add to it.
+    assert!(ms(&receipt) <= wait(HOLD) + Duration::from_secs(10), "{receipt:?}");
+    assert_eq!(dead.verdict(&someone).await, Verdict::Unknown(Ignorance::Stale), "it has stopped by itself");
+    // The others expel it, and nobody waits for it any more.
+    eventually!(writer.revoke(&writer.someone()).await.applied.of == 1, Duration::from_secs(10));
+    let receipt = writer.revoke(&writer.someone()).await;
+    assert_eq!((receipt.applied.nodes, receipt.applied.of), (1, 1));
+    writer.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_is_not_waited_for_and_one_whose_row_is_gone_begins_anew() {
+    let url = postgres::Server::shared().database().await;
+    let stays = Member::start(&url, "stays", true).await;
+    Member::start(&url, "leaves", true).await.leave().await;
+    let receipt = stays.revoke(&stays.someone()).await;
+    assert_eq!((receipt.applied.nodes, receipt.applied.of), (1, 1));
+
+    let someone = stays.someone();
+    postgres::run(&url, "DELETE FROM nodes").await;
+    let receipt = stays.revoke(&someone).await;
+    assert!(receipt.complete, "{receipt:?}");
+    eventually!(stays.verdict(&stays.someone()).await == Verdict::Active, Duration::from_secs(10));
+    assert!(matches!(stays.verdict(&someone).await, Verdict::Revoked(_)));
+    assert!(stays.node.remaining() > Duration::ZERO);
+    stays.leave().await;
+}

@@ -1,0 +1,17 @@
+//! What the suites are written with.
+//!
+//! [`app::TestApp`] and [`process::Process`] are the service, in this process or as the real program. Both give a
+//! [`client::Net`], through which [`client::User`]s and their [`client::Device`]s speak to it. [`raw`] says what no
+//! well-behaved client says, and [`operator`] does what an operator does.
+
+pub(crate) mod answer;
+pub(crate) mod app;
+pub(crate) mod client;
+pub(crate) mod ledger;
+pub(crate) mod logs;
+pub(crate) mod operator;
+pub(crate) mod postgres;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod raw;
+pub(crate) mod wait;
