@@ -165,11 +165,7 @@ impl Replica {
         if link != Link::Next {
             return link;
         }
-        for row in &batch.rows {
-            if let (Target::Everything, Some(floor)) = (row.target, row.floor) {
-                self.floor.fetch_max(floor.generation.0, Ordering::AcqRel);
-            }
-        }
+        self.raise_floor(&batch.rows);
         if self.filter.insert(entries(&batch.rows)) {
             self.growth.notify_one();
         }
@@ -233,11 +229,10 @@ impl Replica {
     async fn rebuild(&self, ledger: &Ledger) -> Result<Cursor, LoadError> {
         let _one = self.rebuilding.lock().await;
         let now = ledger.clock().now();
-        // Begun before the head is read: what is applied from here on is noted, what was applied before is committed
-        // and will be read.
-        let count = ledger.head().await?.live;
-        let mut rebuild = self.filter.begin_rebuild(count);
         let head = ledger.head().await?;
+        // Begun before the pages are read: what is applied from here on is noted, what was applied before is committed
+        // and will be read.
+        let mut rebuild = self.filter.begin_rebuild(head.live);
         self.floor.fetch_max(head.floor.0, Ordering::AcqRel);
         let mut at: Option<Cursor> = None;
         let mut after = head.live_after;
@@ -251,6 +246,8 @@ impl Replica {
                     return Err(LoadError::Broken { after: at.map_or(Seq(0), |at| at.seq) });
                 }
                 at = Some(batch.cursor);
+                // Pages go on beyond the head that was read; so must the floor.
+                self.raise_floor(&batch.rows);
                 for (key, until) in entries(&batch.rows).filter(|(_, until)| *until >= now) {
                     rebuild.segment.insert(key, until);
                 }
@@ -262,6 +259,14 @@ impl Replica {
         }
         rebuild.finish(now);
         Ok(end)
+    }
+
+    fn raise_floor(&self, rows: &[Row]) {
+        for row in rows {
+            if let (Target::Everything, Some(floor)) = (row.target, row.floor) {
+                self.floor.fetch_max(floor.generation.0, Ordering::AcqRel);
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Cursor> {
