@@ -21,8 +21,8 @@ pub use self::{
     load::{Loaded, Source},
     problems::{Place, Problem, Problems},
     sections::{
-        Accept, Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Log, LogFormat, Management, Passwords,
-        Revocation, SameSite, Sessions, Tokens, Verify,
+        Accept, Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Log, LogFormat, Management, Node,
+        OnStale, Passwords, Redis, RedisMode, Revocation, SameSite, Sessions, Tokens, Verify,
     },
     values::{Origin, ParseOriginError, ParseSpanError, Secret, Span},
 };
@@ -84,7 +84,10 @@ mod tests {
 
         let table: toml::Table = std::fs::read_to_string(DEFAULT_FILE).unwrap().parse().unwrap();
         let mut expected = leaves(&default_table());
-        expected.extend(["database.url_file".to_owned(), "management.token_file".to_owned()]);
+        expected.extend(
+            ["database.url_file", "management.token_file", "redis.url_file", "tokens.key_encryption_key_file"]
+                .map(str::to_owned),
+        );
         expected.sort_unstable();
         assert_eq!(leaves(&table), expected);
     }
@@ -108,7 +111,7 @@ mod tests {
                 comment.clear();
             }
         }
-        assert_eq!(seen, RULES.len() + 2);
+        assert_eq!(seen, RULES.len() + 4);
     }
 
     #[test]

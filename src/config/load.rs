@@ -467,6 +467,27 @@ mod tests {
         assert_eq!(load("", &[]).unwrap().warnings, Vec::<String>::new(), "the defaults have no price");
     }
 
+    /// Any key will do here.
+    const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+
+    #[test]
+    fn what_several_nodes_need_is_asked_for_and_what_cannot_be_done_is_refused() {
+        for (toml, expected) in [
+            ("database.url = 'postgres://db/x'", "tokens.key_encryption_key, which encrypts them there, is not set"),
+            ("tokens.key_encryption_key = '123456'", "the value is not 64 hexadecimal digits. Make one with: openssl"),
+            ("redis.url = 'http://hunter2'", "the value begins with none of redis://, rediss:// and unix://"),
+            ("redis.mode = 'cluster'", "redis.mode is cluster, which this version does not do. Use single"),
+            ("redis.mode = 'sentinel'", "redis.mode is sentinel, which this version does not do. Use single"),
+            ("redis.prefix = ''", "is not a word. Write 1 to 64 of the characters"),
+            ("node.name = 'a b'", "is not a word. Write at most 64 of the characters"),
+            ("revocation.on_stale = 'serve_for'", "revocation.serve_for is 0s. Set revocation.serve_for"),
+        ] {
+            let line = problem(toml, &[]);
+            assert!(line.contains(expected), "{toml}\n gives: {line}\n  not: {expected}");
+            assert!(!line.contains("hunter2") && !line.contains("123456"), "a secret is shown: {line}");
+        }
+    }
+
     #[test]
     fn values_at_both_ends_of_a_range_are_good() {
         for toml in [
@@ -476,8 +497,11 @@ mod tests {
             "sessions = { idle = '400d', absolute = '400d' }",
             "revocation.filter = { capacity = 50_000_000, false_positives = 0.000001 }",
             "database.url = 'sqlite::memory:'\nlog.filter = 'off'",
-            "database.url = 'postgres://u:hunter2@db/x'",
-            "database.url = 'postgresql:///x?host=/run/postgresql'",
+            &format!("database.url = 'postgres://u:hunter2@db/x'\ntokens.key_encryption_key = '{KEY}'"),
+            &format!("database.url = 'postgresql:///x?host=/run/postgresql'\ntokens.key_encryption_key = '{KEY}'"),
+            "redis = { url = 'rediss://u:hunter2@cache:6380', prefix = 'a.b_c-1', timeout = '10ms' }",
+            "redis.url = 'unix:///run/redis.sock'\nnode.name = 'node-1'",
+            "revocation = { lease = '1s', pull = '20ms', on_stale = 'serve_for', serve_for = '1h' }",
             "http.listen = '127.0.0.1:0'\nmanagement.listen = '127.0.0.1:0'",
             "http.listen = '127.0.0.1:9100'\nmanagement.listen = '[::1]:9100'",
         ] {

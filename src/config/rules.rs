@@ -10,7 +10,7 @@ use crate::clock::MAX_LEEWAY;
 
 use super::{
     problems::{shown, whole},
-    sections::{Accept, Algorithm, Config, LogFormat, SameSite},
+    sections::{Accept, Algorithm, Config, LogFormat, OnStale, RedisMode, SameSite},
     values::{Origin, Span, is_host_name, parse_network},
 };
 
@@ -41,6 +41,14 @@ pub(super) enum Rule {
     Token,
     /// The database's URL, or nothing. Its value is never shown, since a URL may hold a password.
     DatabaseUrl,
+    /// A Redis's URL, or nothing. Its value is never shown.
+    RedisUrl,
+    /// A key of 32 bytes in hexadecimal, or nothing. Its value is never shown.
+    Key,
+    /// What keys in Redis begin with.
+    Prefix,
+    /// A node's name, or nothing.
+    Name,
     /// A cookie's domain, or nothing.
     Domain,
     /// Log directives.
@@ -58,8 +66,11 @@ const fn days(days: u64) -> Span {
 /// How a database's URL may begin.
 const DATABASES: [&str; 3] = ["sqlite:", "postgres://", "postgresql://"];
 
+/// How a Redis's URL may begin.
+const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
+
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 37] = [
+pub(super) static RULES: [(&str, Rule); 47] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
     ("http.allowed_origins", Rule::Origins),
@@ -72,6 +83,11 @@ pub(super) static RULES: [(&str, Rule); 37] = [
     ("management.listen", Rule::Address),
     ("management.token", Rule::Token),
     ("database.url", Rule::DatabaseUrl),
+    ("redis.url", Rule::RedisUrl),
+    ("redis.mode", Rule::Choice(choices::<RedisMode>)),
+    ("redis.prefix", Rule::Prefix),
+    ("redis.timeout", Rule::Time(Span::from_millis(10), secs(5))),
+    ("node.name", Rule::Name),
     ("accounts.signup", Rule::Flag),
     ("tokens.issuer", Rule::Claim),
     ("tokens.audience", Rule::Claim),
@@ -80,6 +96,7 @@ pub(super) static RULES: [(&str, Rule); 37] = [
     ("tokens.algorithm", Rule::Choice(choices::<Algorithm>)),
     ("tokens.leeway", Rule::Time(secs(0), secs(MAX_LEEWAY.as_secs()))),
     ("tokens.key_lead", Rule::Time(secs(0), days(7))),
+    ("tokens.key_encryption_key", Rule::Key),
     ("sessions.idle", Rule::Time(secs(60), days(400))),
     // A browser keeps no cookie longer than 400 days (RFC 6265bis).
     ("sessions.absolute", Rule::Time(secs(60), days(400))),
@@ -95,6 +112,10 @@ pub(super) static RULES: [(&str, Rule); 37] = [
     ("passwords.workers", Rule::Whole(0, 64)),
     ("passwords.queue", Rule::Whole(1, 10_000)),
     ("revocation.queue", Rule::Whole(1, 100_000)),
+    ("revocation.lease", Rule::Time(secs(1), secs(300))),
+    ("revocation.pull", Rule::Time(Span::from_millis(20), secs(10))),
+    ("revocation.on_stale", Rule::Choice(choices::<OnStale>)),
+    ("revocation.serve_for", Rule::Time(secs(0), secs(3600))),
     ("revocation.filter.capacity", Rule::Whole(1000, 50_000_000)),
     ("revocation.filter.false_positives", Rule::Fraction(0.000_001, 0.1)),
     ("log.format", Rule::Choice(choices::<LogFormat>)),
@@ -106,6 +127,16 @@ const TOKEN_CHARS: usize = 16;
 
 /// The longest claim, in characters. Three in ASCII take 3 × 255 × 4/3 = 1020 of a cookie's 4096 bytes.
 const CLAIM_CHARS: usize = 255;
+
+/// What begins every key in Redis, in characters.
+const PREFIX_CHARS: usize = 64;
+
+/// A node's name, in characters: a host name's label has 63.
+const NAME_CHARS: usize = 64;
+
+fn is_word(text: &str, chars: usize) -> bool {
+    text.len() <= chars && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
 
 /// The names that an enum has for serde, in order.
 fn choices<T: DeserializeOwned>() -> &'static [&'static str] {
@@ -127,7 +158,7 @@ impl Rule {
     }
 
     const fn hides_value(&self) -> bool {
-        matches!(self, Self::Token | Self::DatabaseUrl)
+        matches!(self, Self::Token | Self::DatabaseUrl | Self::RedisUrl | Self::Key)
     }
 
     /// What is wrong with the value; nothing if it is good.
@@ -192,6 +223,16 @@ impl Rule {
                 text.is_empty() || DATABASES.iter().any(|scheme| text.starts_with(scheme)),
                 "begins with none of sqlite:, postgres:// and postgresql://",
             ),
+            Self::RedisUrl => unless(
+                text.is_empty() || REDISES.iter().any(|scheme| text.starts_with(scheme)),
+                "begins with none of redis://, rediss:// and unix://",
+            ),
+            Self::Key => unless(
+                text.is_empty() || (text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())),
+                "is not 64 hexadecimal digits",
+            ),
+            Self::Prefix => unless(is_word(text, PREFIX_CHARS) && !text.is_empty(), "is not a word"),
+            Self::Name => unless(is_word(text, NAME_CHARS), "is not a word"),
             Self::Domain => domain_reason(text),
             Self::Directives => directives_reason(text),
             Self::Whole(..) | Self::Fraction(..) | Self::Flag => None,
@@ -234,6 +275,13 @@ impl Rule {
                 "Write a URL like sqlite:/srv/kickout.db or postgres://kickout@db.example.com/kickout, or nothing for \
                  kickout.db in data_dir"
             }
+            Self::RedisUrl => {
+                "Write a URL like redis://redis.example.com, or rediss://user:password@redis.example.com:6380 for TLS, \
+                 or nothing to do without"
+            }
+            Self::Key => "Make one with: openssl rand -hex 32",
+            Self::Prefix => "Write 1 to 64 of the characters a-z A-Z 0-9 . _ -",
+            Self::Name => "Write at most 64 of the characters a-z A-Z 0-9 . _ -, or nothing for the host's name",
             Self::Domain => "Write a domain like \"example.com\", or leave it empty for this host alone",
             Self::Directives => {
                 "Write a level (error, warn, info, debug, trace), or directives like \"warn,kickout=debug\""
@@ -329,7 +377,41 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             remedy: format!("Set management.token ({TOKEN_CHARS} or more characters), or listen on 127.0.0.1"),
         });
     }
+    cluster_conflicts(config, &mut conflicts);
     conflicts
+}
+
+/// What several nodes need, and what this version does not do.
+fn cluster_conflicts(config: &Config, conflicts: &mut Vec<Conflict>) {
+    let url = config.database.url.expose();
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if is_postgres && config.tokens.key_encryption_key.is_empty() {
+        conflicts.push(Conflict {
+            keys: &["tokens.key_encryption_key", "database.url"],
+            wrong: "nodes share their signing keys through PostgreSQL, and tokens.key_encryption_key, which encrypts \
+                    them there, is not set"
+                .to_owned(),
+            remedy: "Make a key with `openssl rand -hex 32`, and give the same one to every node".to_owned(),
+        });
+    }
+    let revocation = &config.revocation;
+    if revocation.on_stale == OnStale::ServeFor && revocation.serve_for == secs(0) {
+        conflicts.push(Conflict {
+            keys: &["revocation.on_stale", "revocation.serve_for"],
+            wrong: "revocation.on_stale is serve_for, and revocation.serve_for is 0s".to_owned(),
+            remedy: "Set revocation.serve_for to how long checks may go on, like \"60s\", or choose deny".to_owned(),
+        });
+    }
+    if config.redis.mode != RedisMode::Single {
+        let mode = if config.redis.mode == RedisMode::Sentinel { "sentinel" } else { "cluster" };
+        conflicts.push(Conflict {
+            keys: &["redis.mode"],
+            wrong: format!("redis.mode is {mode}, which this version does not do"),
+            remedy: "Use single with the address of one server. Nothing is lost with that server: revocations are \
+                     kept in the database, and go on by it while Redis is away"
+                .to_owned(),
+        });
+    }
 }
 
 /// Whether the system cannot listen on both addresses.

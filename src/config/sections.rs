@@ -18,6 +18,10 @@ pub struct Config {
     pub management: Management,
     /// The database.
     pub database: Database,
+    /// The blocklist and push channel that nodes share.
+    pub redis: Redis,
+    /// This node among others.
+    pub node: Node,
     /// Who may have an account.
     pub accounts: Accounts,
     /// Access tokens and the keys that sign them.
@@ -43,6 +47,8 @@ impl Default for Config {
             http: Http::default(),
             management: Management::default(),
             database: Database::default(),
+            redis: Redis::default(),
+            node: Node::default(),
             accounts: Accounts::default(),
             tokens: Tokens::default(),
             sessions: Sessions::default(),
@@ -118,6 +124,50 @@ pub struct Database {
     pub url: Secret,
 }
 
+/// `[redis]`: the blocklist that nodes share, and the channel by which they tell each other of revocations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redis {
+    /// A URL that begins with `redis://`, `rediss://` or `unix://`, or empty for none.
+    pub url: Secret,
+    /// How the server is set up.
+    pub mode: RedisMode,
+    /// What all keys and channels of this deployment begin with: 1 to 64 characters.
+    pub prefix: String,
+    /// How long one answer may take before it is done without: 10ms to 5s.
+    pub timeout: Span,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: Secret::default(),
+            mode: RedisMode::default(),
+            prefix: "kickout".to_owned(),
+            timeout: Span::from_millis(250),
+        }
+    }
+}
+
+/// How a Redis is set up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisMode {
+    /// One server, or an address that always leads to the one in charge.
+    #[default]
+    Single,
+    /// Redis Sentinel. Refused by this version.
+    Sentinel,
+    /// Redis Cluster. Refused by this version.
+    Cluster,
+}
+
+/// `[node]`: this node among others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// What people call it, in logs and lists; empty for the host's name.
+    pub name: String,
+}
+
 /// `[accounts]`: who may have an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accounts {
@@ -148,6 +198,8 @@ pub struct Tokens {
     pub leeway: Span,
     /// How long a new key is published before it signs: 0s to 7d.
     pub key_lead: Span,
+    /// 32 bytes in hexadecimal that encrypt what nodes share through PostgreSQL: signing keys and the server's secret.
+    pub key_encryption_key: Secret,
 }
 
 impl Default for Tokens {
@@ -160,6 +212,7 @@ impl Default for Tokens {
             algorithm: Algorithm::default(),
             leeway: Span::from_secs(0),
             key_lead: Span::from_mins(10),
+            key_encryption_key: Secret::default(),
         }
     }
 }
@@ -259,14 +312,42 @@ impl Default for Passwords {
 pub struct Revocation {
     /// Revocations that wait for their commit; more are refused with 503: 1 to 100 000.
     pub queue: usize,
+    /// How long a node may trust its filter after its last renewal: 1s to 5m.
+    pub lease: Span,
+    /// How often a node looks for revocations that nobody has told it of: 20ms to 10s.
+    pub pull: Span,
+    /// What becomes of checks when the lease is over.
+    pub on_stale: OnStale,
+    /// How long checks may go on beyond the lease, where `serve_for` is the policy: 0s to 1h.
+    pub serve_for: Span,
     /// The filter that most checks are answered from.
     pub filter: Filter,
 }
 
 impl Default for Revocation {
     fn default() -> Self {
-        Self { queue: 4096, filter: Filter::default() }
+        Self {
+            queue: 4096,
+            lease: Span::from_secs(10),
+            pull: Span::from_millis(250),
+            on_stale: OnStale::default(),
+            serve_for: Span::from_secs(0),
+            filter: Filter::default(),
+        }
     }
+}
+
+/// What a node does with checks when its lease is over: it cannot know what was revoked since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStale {
+    /// It answers 503.
+    #[default]
+    Deny,
+    /// It asks the database at each check.
+    Ask,
+    /// It goes on for `revocation.serve_for`.
+    ServeFor,
 }
 
 /// `[revocation.filter]`: the filter that most checks are answered from.

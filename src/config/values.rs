@@ -29,6 +29,12 @@ impl Span {
         Self(Duration::from_secs(secs))
     }
 
+    /// A span of so many milliseconds.
+    #[must_use]
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+
     /// A span of so many minutes.
     #[must_use]
     pub const fn from_mins(mins: u64) -> Self {
