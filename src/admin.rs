@@ -13,11 +13,15 @@ use crate::{
     database::DatabaseError,
     ids::{SessionId, Subject, TokenId},
     passwords::Input,
-    revocation::{Act, Receipt, RevokeError},
+    revocation::{Act, Patience, Receipt, RevokeError},
     sessions::{self, Sessions},
     tokens::keys::{KeyError, KeyInfo, KeyRing},
     users::{MAX_LISTED, MAX_ROLES, User, Username, is_role},
 };
+
+/// How long an act waits for other nodes: longer than a dead one's hold by default, and within what a command waits for
+/// its server. Then the receipt says how far it has come.
+const PATIENCE: Patience = Patience::AtMost(Duration::from_secs(20));
 
 /// What an operator asks for. A `user` is a subject id or a name; what reads as an id is one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -358,7 +362,11 @@ impl Admin {
 
     async fn revoke(&self, act: Act, whom: impl FnOnce() -> String) -> Result<Answer, Problem> {
         let is_session = matches!(act, Act::Session { .. });
-        match self.sessions.revoker().revoke(act).await {
+        let revoked = match self.sessions.revoker().begin(act).await {
+            Ok(pending) => pending.receipt(PATIENCE).await,
+            Err(error) => Err(error),
+        };
+        match revoked {
             Ok(revoked) => Ok(Answer::Receipt(revoked.receipt)),
             Err(RevokeError::Absent) if is_session => Err(Problem::new(
                 ProblemKind::NotFound,

@@ -59,7 +59,7 @@ pub(super) async fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
     let loading = app.begin(&tasks);
     tracing::info!(http = %addresses.public, management = %addresses.management, "serving");
 
-    let count = run(app.serve(listeners, tasks, token), signals, &shutdown, CUT_LIMIT).await?;
+    let count = run(Box::pin(app.serve(listeners, tasks, token)), signals, &shutdown, CUT_LIMIT).await?;
     if loading.is_finished()
         && let Ok(Err(error)) = loading.await
     {

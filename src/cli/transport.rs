@@ -100,12 +100,7 @@ async fn offline(config: Config, folder: DataFolder, command: Command) -> Result
         Ok(()) => app.admin().run(command).await.map_err(Failure::from),
         Err(error) => Err(error.into()),
     };
-    tasks.shutdown().drain();
-    app.close().await;
-    let left = tasks.wait(END_LIMIT).await;
-    if !left.is_empty() {
-        tracing::warn!(tasks = ?left, "not everything ended in time");
-    }
+    app.end(&tasks, END_LIMIT).await;
     if result.is_ok() {
         output::hint(&format!("No server runs on {place}: this was done in the folder itself."));
     }

@@ -3,7 +3,7 @@
 //! The common case is [`Checker::glance`]: a few atomic loads and the filter's probes, no lock, no await. Only a
 //! "maybe" goes on to the answers known already and then to the ledger.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     ids::Seq,
@@ -48,6 +48,9 @@ pub enum OnStale {
     Deny,
     /// It asks the ledger, at every check.
     Ask,
+    /// It goes on from memory for so long beyond the lease. The node's registered hold includes it, so a revocation that
+    /// meets a dead node waits for it too.
+    ServeFor(Duration),
 }
 
 /// What the sight of memory alone has told.
@@ -78,10 +81,16 @@ impl Checker {
 
     /// Whether a token, whose signature and claims were verified, has been taken back.
     pub async fn check(&self, presented: &Presented) -> Checked {
-        let checked = match self.glance(presented) {
+        self.check_with(presented, self.on_stale).await
+    }
+
+    /// As [`check`](Self::check), under another policy for when the lease is over. One that serves for longer than the
+    /// node has registered is not for the asking: the caller takes the durations from the configuration.
+    pub async fn check_with(&self, presented: &Presented, on_stale: OnStale) -> Checked {
+        let checked = match self.glance(presented, on_stale) {
             Glance::Decided(checked) => checked,
             Glance::Maybe { ids, seq } => self.look(presented, ids, seq).await,
-            Glance::Stale => self.ask(presented).await,
+            Glance::Stale => self.ask(presented, on_stale).await,
         };
         self.count(&checked);
         checked
@@ -116,13 +125,20 @@ impl Checker {
         }
     }
 
-    fn glance(&self, presented: &Presented) -> Glance {
+    fn glance(&self, presented: &Presented, on_stale: OnStale) -> Glance {
         let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, has_false_positive: false });
         // The time first, from the kernel and in this check; then the lease; then the filter. In another order a node
         // that slept in between could answer from what it knew before.
         let lease = &self.replica.lease;
-        if !lease.is_unlimited() && !lease.is_valid(self.ledger.clock().source().boottime()) {
-            return Glance::Stale;
+        if !lease.is_unlimited() {
+            let now = self.ledger.clock().source().boottime();
+            match on_stale {
+                _ if lease.is_valid(now) => {}
+                OnStale::ServeFor(beyond) if lease.is_within(now, beyond) => {
+                    self.metrics.checks_beyond_lease_total.increment(1);
+                }
+                _ => return Glance::Stale,
+            }
         }
         if self.replica.state() != NodeState::Live {
             return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0));
@@ -141,7 +157,7 @@ impl Checker {
     }
 
     /// The lease is over: nothing that this node has in memory says "alive" any more.
-    async fn ask(&self, presented: &Presented) -> Checked {
+    async fn ask(&self, presented: &Presented, on_stale: OnStale) -> Checked {
         let seq = self.replica.applied();
         let unknown = |ignorance| Checked {
             verdict: Verdict::Unknown(ignorance),
@@ -149,7 +165,7 @@ impl Checker {
             seq,
             has_false_positive: false,
         };
-        if self.on_stale == OnStale::Deny {
+        if on_stale != OnStale::Ask {
             return unknown(Ignorance::Stale);
         }
         match self.ledger.cause(presented).await {
