@@ -36,6 +36,7 @@ use crate::{
     },
     ids::LedgerId,
     instance::DataFolder,
+    keystore::{self, Keys, KeysError},
     lifecycle::Tasks,
     passwords::{self, Passwords, SettingsError},
     revocation::{
@@ -44,26 +45,27 @@ use crate::{
         node::{self, Node},
         sync::{LoadError, Replica},
     },
-    secret::{SecretFileError, ServerSecret},
+    secret::ServerSecret,
     sessions::{self, Sessions, devices::Devices, refresh::RefreshTokens},
     status::{self, Status},
     telemetry::metrics::Metrics,
     tokens::{
         Issuer, KeyRing, Profile, Verifier,
-        keys::{Algorithm, KeyError, KeySettings},
+        keys::{Algorithm, KeySettings},
     },
     users::Users,
+    vault::{Vault, VaultError},
 };
 
 /// The service cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The server's own key.
+    /// The signing keys and the server's secret.
     #[error(transparent)]
-    Secret(#[from] SecretFileError),
-    /// The signing keys.
+    Keys(#[from] KeysError),
+    /// What nodes share, encrypted.
     #[error(transparent)]
-    Keys(#[from] KeyError),
+    Vault(#[from] VaultError),
     /// The settings of password hashing.
     #[error(transparent)]
     Passwords(#[from] SettingsError),
@@ -121,7 +123,7 @@ pub struct App {
     /// This node among others, where several share the ledger.
     node: Option<Node>,
     sessions: Sessions,
-    keys: Arc<KeyRing>,
+    keys: Keys,
     metrics: Metrics,
     recorder: Mutex<Option<Recorder>>,
     /// Cancelled when nobody can ask for a revocation any more; then the recorder finishes what waits.
@@ -146,22 +148,30 @@ impl App {
     /// [`BuildError`].
     pub async fn build(config: Config, clock: Clock, folder: DataFolder) -> Result<Self, BuildError> {
         let metrics = Metrics::new();
-        let secret = ServerSecret::load_or_create(&folder.path().join(SECRET_FILE))?;
         let database = open_database(&config, &folder).await?;
         let access_ttl = config.tokens.access_ttl.duration();
         let leeway = config.tokens.leeway.duration();
         let ledger =
             Ledger::open(database.clone(), &clock, access_ttl).await.map_err(database_error(&config, &folder))?;
         let now = ledger.clock().now();
-        let keys = Arc::new(KeyRing::open(
+        let vault = if database.is_shared() {
+            let key = config.tokens.key_encryption_key.expose();
+            Some(Arc::new(Vault::new(database.clone(), key)?))
+        } else {
+            None
+        };
+        let secret = keystore::server_secret(folder.path(), vault.as_deref()).await?;
+        let keys = Keys::open(
             KeySettings {
                 folder: folder.path().join("keys"),
                 algorithm: algorithm(config.tokens.algorithm),
                 max_access_ttl: ledger.lifetimes().ceiling(now),
                 leeway,
             },
+            vault,
             now,
-        )?);
+        )
+        .await?;
         let settings = filter::Settings {
             capacity: config.revocation.filter.capacity,
             false_positives: config.revocation.filter.false_positives,
@@ -177,7 +187,7 @@ impl App {
             Revoker::new(ledger.clone(), Arc::clone(&replica), node.clone(), queue, metrics.clone());
         let checker =
             Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone()).on_stale(on_stale(&config.revocation));
-        let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: &keys };
+        let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: keys.ring() };
         let sessions = parts.sessions(revoker, checker, metrics.clone())?;
         let recorder = Mutex::new(Some(recorder));
         let over = CancellationToken::new();
@@ -221,7 +231,7 @@ impl App {
     pub fn admin(&self) -> Admin {
         Admin {
             sessions: self.sessions.clone(),
-            keys: Arc::clone(&self.keys),
+            keys: self.keys.clone(),
             key_lead: self.config.tokens.key_lead.duration(),
         }
     }
@@ -241,7 +251,7 @@ impl App {
     /// The signing keys.
     #[must_use]
     pub const fn keys(&self) -> &Arc<KeyRing> {
-        &self.keys
+        self.keys.ring()
     }
 
     /// Answers requests until the soft shutdown, then drains.
@@ -303,7 +313,7 @@ impl App {
         let lead = self.config.tokens.key_lead.duration();
         AppState {
             sessions: self.sessions.clone(),
-            keys: Arc::clone(&self.keys),
+            keys: Arc::clone(self.keys.ring()),
             cookies: Arc::new(cookies(&self.config.cookies)),
             trust: Arc::new(Trust {
                 origins: self.config.http.allowed_origins.iter().map(ToString::to_string).collect(),
@@ -419,9 +429,6 @@ fn on_stale(revocation: &config::Revocation) -> OnStale {
         config::OnStale::ServeFor => OnStale::ServeFor(revocation.serve_for.duration()),
     }
 }
-
-/// The file of the server's own key; a data folder that was ever used has one.
-pub const SECRET_FILE: &str = "server.secret";
 
 /// The file of the embedded database.
 #[must_use]

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 use super::App;
 use crate::{
     database::DatabaseError,
+    keystore::{self, Keys, KeysError},
     lifecycle::{Policy, Tasks},
     revocation::{ledger::Ledger, sync::LoadError},
     sessions::devices::Devices,
     telemetry::metrics::{Metrics, PrunedTable, RebuildReason},
-    tokens::KeyRing,
 };
 
 /// Rows that one pruning statement deletes at most: a few milliseconds of the writing connection.
@@ -57,10 +57,21 @@ impl App {
                 Ok::<(), LoadError>(())
             }
         });
+        let (keys, clock) = (self.keys.clone(), self.ledger.clock().clone());
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("shared keys", Policy::Restart, move || {
+            let (keys, clock, soft) = (keys.clone(), clock.clone(), shutdown.soft().clone());
+            async move {
+                while soft.run_until_cancelled(tokio::time::sleep(keystore::SYNC)).await.is_some() {
+                    keys.sync(clock.now()).await?;
+                }
+                Ok::<(), KeysError>(())
+            }
+        });
         let upkeep = Upkeep {
             ledger: self.ledger.clone(),
             devices: Devices::new(self.database.clone()),
-            keys: Arc::clone(&self.keys),
+            keys: self.keys.clone(),
             metrics: self.metrics.clone(),
         };
         let shutdown = tasks.shutdown().clone();
@@ -82,7 +93,7 @@ impl App {
 struct Upkeep {
     ledger: Ledger,
     devices: Devices,
-    keys: Arc<KeyRing>,
+    keys: Keys,
     metrics: Metrics,
 }
 
@@ -90,9 +101,9 @@ impl Upkeep {
     async fn run(&self, stop: &CancellationToken) -> Result<(), DatabaseError> {
         self.ledger.keep_time().await?;
         let now = self.ledger.clock().now();
-        self.keys.set_max_access_ttl(self.ledger.lifetimes().ceiling(now));
+        self.keys.ring().set_max_access_ttl(self.ledger.lifetimes().ceiling(now));
         // A retired key's file stays for a day: long enough to look into what it has signed.
-        if let Err(error) = self.keys.prune(now, Duration::from_hours(24)) {
+        if let Err(error) = self.keys.prune(now, Duration::from_hours(24)).await {
             tracing::warn!(%error, "a retired key could not be removed");
         }
         // Small statements with a pause between them, until nothing is due: whoever revokes waits for one at most.

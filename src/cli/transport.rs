@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use crate::{
     admin::{Answer, Command, Problem, ProblemKind},
-    app::{self, App},
+    app::App,
     clock::Clock,
     config::Config,
     instance::{self, Announcement, DataFolder, FolderError},
+    keystore,
     lifecycle::{Shutdown, Tasks},
 };
 
@@ -73,7 +74,7 @@ pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failu
 
 /// Whether a data folder has ever been used: any folder may have a common name.
 pub(super) fn was_used(config: &Config) -> bool {
-    config.data_dir.join(app::SECRET_FILE).exists()
+    config.data_dir.join(keystore::SECRET_FILE).exists()
 }
 
 pub(super) fn never_used(config: &Config) -> Failure {

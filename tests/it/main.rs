@@ -24,6 +24,7 @@
 //! | [`contract_accounts`] | what the tables of users and sessions promise, over both |
 //! | [`two_nodes`] | two ledgers on one PostgreSQL number, race and settle as one |
 //! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
+//! | [`vault`] | what nodes share is the same on all, and the database alone knows nothing of it |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
 
@@ -49,3 +50,4 @@ mod secrets;
 mod start_and_stop;
 mod tour;
 mod two_nodes;
+mod vault;
