@@ -18,6 +18,7 @@ use crate::{
     sessions::{self, Sessions},
     tokens::keys::{KeyError, KeyInfo},
     users::{MAX_LISTED, MAX_ROLES, User, Username, is_role},
+    vault::VaultError,
 };
 
 /// How long an act waits for other nodes: longer than a dead one's hold by default, and within what a command waits for
@@ -269,10 +270,10 @@ impl From<DatabaseError> for Problem {
 
 impl From<KeysError> for Problem {
     fn from(error: KeysError) -> Self {
-        let kind = if matches!(error, KeysError::Files(KeyError::Full { .. })) {
-            ProblemKind::Refused
-        } else {
-            ProblemKind::Internal
+        let kind = match &error {
+            KeysError::Vault(VaultError::Database(error)) => return error.into(),
+            KeysError::Files(KeyError::Full { .. }) | KeysError::Vault(VaultError::Full { .. }) => ProblemKind::Refused,
+            _ => ProblemKind::Internal,
         };
         Self::new(kind, error.to_string())
     }

@@ -40,7 +40,11 @@ use crate::{
     lifecycle::Tasks,
     passwords::{self, Passwords, SettingsError},
     revocation::{
-        Checker, OnStale, Recorder, Revoker, filter,
+        Checker, OnStale, Recorder, Revoker,
+        blocklist::{self, Blocklist, BlocklistError},
+        filter,
+        herald::Herald,
+        lease::Nodes,
         ledger::Ledger,
         node::{self, Node},
         sync::{LoadError, Replica},
@@ -66,6 +70,9 @@ pub enum BuildError {
     /// What nodes share, encrypted.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// Redis.
+    #[error("redis.url: {0}")]
+    Redis(#[from] BlocklistError),
     /// The settings of password hashing.
     #[error(transparent)]
     Passwords(#[from] SettingsError),
@@ -122,6 +129,7 @@ pub struct App {
     replica: Arc<Replica>,
     /// This node among others, where several share the ledger.
     node: Option<Node>,
+    herald: Herald,
     sessions: Sessions,
     keys: Keys,
     metrics: Metrics,
@@ -179,19 +187,39 @@ impl App {
         metrics.filter_false_positives_target.set(settings.false_positives);
         let replica = Replica::new(ledger.id(), settings, now);
         let replica = Arc::new(if database.is_shared() { replica.leased() } else { replica });
-        let node = database
-            .is_shared()
-            .then(|| Node::new(node_settings(&config, &folder), ledger.clone(), Arc::clone(&replica), metrics.clone()));
+        let blocklist = open_blocklist(&config.redis, &ledger).await?;
+        let nodes = database.is_shared().then(|| Nodes::new(database.clone()));
+        let herald = Herald::new(blocklist.clone(), nodes.clone(), ledger.clock().clone(), metrics.clone());
+        let node = nodes.map(|_| {
+            let settings = node_settings(&config, &folder);
+            Node::new(settings, ledger.clone(), Arc::clone(&replica), herald.clone(), metrics.clone())
+        });
         let queue = config.revocation.queue;
         let (revoker, recorder) =
             Revoker::new(ledger.clone(), Arc::clone(&replica), node.clone(), queue, metrics.clone());
-        let checker =
-            Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone()).on_stale(on_stale(&config.revocation));
+        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone())
+            .on_stale(on_stale(&config.revocation))
+            .with(blocklist);
+        let recorder = recorder.telling(herald.clone());
         let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: keys.ring() };
         let sessions = parts.sessions(revoker, checker, metrics.clone())?;
         let recorder = Mutex::new(Some(recorder));
         let over = CancellationToken::new();
-        Ok(Self { config, folder, clock, database, ledger, replica, node, sessions, keys, metrics, recorder, over })
+        Ok(Self {
+            config,
+            folder,
+            clock,
+            database,
+            ledger,
+            replica,
+            node,
+            herald,
+            sessions,
+            keys,
+            metrics,
+            recorder,
+            over,
+        })
     }
 
     /// Begins to load the filter, and to record. Until it is loaded checks are not answered, and revocations wait. A
@@ -333,6 +361,7 @@ impl App {
             ledger: self.ledger.clone(),
             sessions: self.sessions.clone(),
             node: self.node.clone(),
+            blocklist: self.herald.blocklist().cloned(),
             on_stale: on_stale(&self.config.revocation),
             metrics: self.metrics.clone(),
         })
@@ -404,6 +433,22 @@ impl Parts<'_> {
             metrics,
         }))
     }
+}
+
+async fn open_blocklist(redis: &config::Redis, ledger: &Ledger) -> Result<Option<Blocklist>, BlocklistError> {
+    if redis.url.is_empty() {
+        return Ok(None);
+    }
+    let settings = blocklist::Settings {
+        url: redis.url.expose().to_owned(),
+        prefix: redis.prefix.clone(),
+        timeout: redis.timeout.duration(),
+    };
+    let (blocklist, warnings) = Blocklist::open(settings, ledger.deployment()).await?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(blocklist))
 }
 
 fn node_settings(config: &Config, folder: &DataFolder) -> node::Settings {

@@ -9,7 +9,7 @@ use crate::{
     secret::{self, SecretFileError, ServerSecret},
     tokens::{
         KeyRing,
-        keys::{KeyError, KeyInfo, KeySettings},
+        keys::{KeyError, KeyInfo, KeySettings, MAX_KEYS},
     },
     vault::{Entry, Vault, VaultError},
 };
@@ -46,6 +46,8 @@ pub enum KeysError {
 pub struct Keys {
     ring: Arc<KeyRing>,
     vault: Option<Arc<Vault>>,
+    /// One change at a time: a look between a new key's file and its entry would take the file for a stranger.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Keys {
@@ -62,7 +64,7 @@ impl Keys {
             let shared = vault.list_or_fill(KEYS, &files).await?;
             ring.mirror(&named(shared), now)?;
         }
-        Ok(Self { ring, vault })
+        Ok(Self { ring, vault, changing: Arc::default() })
     }
 
     /// The ring.
@@ -76,26 +78,32 @@ impl Keys {
     /// # Errors
     /// [`KeysError`]; the ring is as before then.
     pub async fn sync(&self, now: Timestamp) -> Result<(), KeysError> {
+        let _one = self.changing.lock().await;
+        self.mirror(now).await
+    }
+
+    async fn mirror(&self, now: Timestamp) -> Result<(), KeysError> {
         if let Some(vault) = &self.vault {
             self.ring.mirror(&named(vault.list(KEYS).await?), now)?;
         }
         Ok(())
     }
 
-    /// Makes a key that signs after `lead`, or later if every node has to hear of it first.
+    /// Makes a key that signs after `lead`, or after a minute if every node has to hear of it first and `lead` is shorter;
+    /// the configuration refuses that beforehand.
     ///
     /// # Errors
     /// [`KeysError`].
     pub async fn generate(&self, now: Timestamp, lead: Duration) -> Result<KeyInfo, KeysError> {
+        let _one = self.changing.lock().await;
         let Some(vault) = &self.vault else { return Ok(self.ring.generate(now, lead)?) };
-        self.sync(now).await?;
+        self.mirror(now).await?;
         let info = self.ring.generate(now, lead.max(LEAST_LEAD))?;
         let name = format!("{}.json", info.kid);
-        for (found, bytes) in self.ring.files()? {
-            if found == name {
-                vault.put(&format!("{KEYS}{name}"), &bytes).await?;
-            }
-        }
+        let file = self.ring.files()?.into_iter().find(|(found, _)| *found == name);
+        let (_, bytes) = file.ok_or(KeyError::Generate)?;
+        // If this fails the next look removes the file: the key has signed nothing.
+        vault.put(&format!("{KEYS}{name}"), &bytes, KEYS, MAX_KEYS).await?;
         Ok(info)
     }
 
@@ -104,6 +112,7 @@ impl Keys {
     /// # Errors
     /// [`KeysError`].
     pub async fn prune(&self, now: Timestamp, keep: Duration) -> Result<(), KeysError> {
+        let _one = self.changing.lock().await;
         for kid in self.ring.prune(now, keep)? {
             if let Some(vault) = &self.vault {
                 vault.remove(&format!("{KEYS}{kid}.json")).await?;

@@ -28,8 +28,10 @@
 //! 9. **Leases.** Where several nodes share a ledger, each answers only while its lease is valid, and a receipt waits
 //!    until every node has applied the revocation, is gone, or must have stopped by itself. ([`lease`], [`node`])
 
+pub mod blocklist;
 pub mod feed;
 pub mod filter;
+pub mod herald;
 pub mod known;
 pub mod lease;
 pub mod ledger;
@@ -151,6 +153,8 @@ pub enum Tier {
     Filter,
     /// An answer that was looked up before.
     Known,
+    /// The blocklist.
+    Blocklist,
     /// The ledger.
     Ledger,
 }

@@ -6,6 +6,7 @@ use crate::{
     ids::Seq,
     revocation::{
         OnStale,
+        blocklist::Blocklist,
         ledger::Ledger,
         node::Node,
         sync::{NodeState, Replica},
@@ -29,6 +30,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// This node among others, where several share the ledger.
     pub node: Option<Node>,
+    /// Redis, where there is one.
+    pub blocklist: Option<Blocklist>,
     /// What becomes of checks when the lease is over.
     pub on_stale: OnStale,
     /// Counts.
@@ -71,6 +74,17 @@ impl Status {
         self.0.node.as_ref().map_or_else(|| self.applied(), |node| node.head().max(self.applied()))
     }
 
+    /// Where the second look of a check goes before the ledger.
+    #[must_use]
+    pub fn blocklist(&self) -> &'static str {
+        match (&self.0.blocklist, &self.0.node) {
+            (Some(blocklist), _) if blocklist.is_healthy() => "redis",
+            (Some(_), _) => "redis, which is away",
+            (None, Some(_)) => "none",
+            (None, None) => "in process",
+        }
+    }
+
     /// Nodes that there were at the last renewal.
     #[must_use]
     pub fn nodes(&self) -> usize {
@@ -96,6 +110,8 @@ impl Status {
         self.0.metrics.filter_load.set(filter.current as f64 / filter.capacity as f64);
         self.0.metrics.applied_seq.set(self.0.replica.applied().0);
         self.0.metrics.nodes_registered.set(self.nodes());
+        let is_up = self.0.blocklist.as_ref().is_some_and(Blocklist::is_healthy);
+        self.0.metrics.redis_up.set(f64::from(u8::from(is_up)));
         if let Some(remaining) = self.remaining() {
             self.0.metrics.lease_remaining_seconds.set(remaining.as_secs_f64());
         }

@@ -27,6 +27,12 @@ pub enum VaultError {
     /// The configured key is no key.
     #[error("tokens.key_encryption_key is not 64 hexadecimal digits. Make one with: openssl rand -hex 32")]
     Key,
+    /// There is no room for another entry.
+    #[error("the nodes share {most} keys already, and more are not kept. Retired ones are removed after a day")]
+    Full {
+        /// How many there may be.
+        most: usize,
+    },
     /// An entry cannot be opened.
     #[error(
         "{name} in the database cannot be decrypted: tokens.key_encryption_key is not the key that the other nodes \
@@ -108,17 +114,26 @@ impl Vault {
         self.list(prefix).await
     }
 
-    /// Adds an entry.
+    /// Adds an entry, if there are fewer than `most` whose names begin with `prefix`.
     ///
     /// # Errors
-    /// [`VaultError`].
-    pub async fn put(&self, name: &str, plain: &[u8]) -> Result<(), VaultError> {
-        sql("INSERT INTO vault (name, sealed) VALUES ($1, $2)")
-            .bind(name)
-            .bind(self.seal(name, plain)?)
-            .execute(&mut self.database.write().await?)
-            .await?;
-        Ok(())
+    /// [`VaultError`]; [`VaultError::Full`] if there are as many.
+    pub async fn put(&self, name: &str, plain: &[u8], prefix: &str, most: usize) -> Result<(), VaultError> {
+        let mut tx = self.database.begin().await?;
+        sql("SELECT seq FROM head {for update}").fetch_one(&mut tx).await?;
+        let added = sql("INSERT INTO vault (name, sealed)
+                         SELECT $1, $2 WHERE (SELECT count(*) FROM vault WHERE starts_with(name, $3)) < $4")
+        .bind(name)
+        .bind(self.seal(name, plain)?)
+        .bind(prefix)
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .execute(&mut tx)
+        .await?;
+        if added == 0 {
+            tx.rollback().await;
+            return Err(VaultError::Full { most });
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Removes an entry, if it is there.

@@ -24,6 +24,8 @@ impl App {
     pub(super) fn begin_alone(&self, recorder: Option<Recorder>, tasks: &Tasks) -> JoinHandle<Result<(), StartError>> {
         let named = database_error(&self.config, &self.folder);
         let (replica, ledger, clock) = (Arc::clone(&self.replica), self.ledger.clone(), self.clock.clone());
+        let (herald, stop) = (self.herald.clone(), self.over.clone());
+        tasks.spawn("herald", async move { stop.run_until_cancelled(Box::pin(herald.run())).await });
         let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
         tasks.spawn("load", async move {
             let since = clock.boottime();
@@ -71,10 +73,15 @@ impl App {
         });
         let (running, stop, shutdown) = (node.clone(), leaving.clone(), tasks.shutdown().clone());
         tasks.supervise("node", Policy::Restart, move || run(running.clone(), stop.clone(), shutdown.clone()));
-        let (hearing, stop) = (node.clone(), leaving);
+        let (hearing, stop, last) = (node.clone(), leaving.clone(), leaving);
         tasks.supervise("feed", Policy::Restart, move || {
             let (node, stop) = (hearing.clone(), stop.clone());
             async move { node.listen(&stop).await }
+        });
+        let (hearing, stop) = (node.clone(), last.clone());
+        tasks.supervise("redis feed", Policy::Restart, move || {
+            let (node, stop) = (hearing.clone(), stop.clone());
+            async move { node.listen_to_redis(&stop).await }
         });
         let (node, soft, clock) = (node.clone(), tasks.shutdown().soft().clone(), self.clock.clone());
         let replica = Arc::clone(&self.replica);
@@ -94,7 +101,7 @@ impl App {
 
 /// Runs the node. What another try cannot mend ends the process.
 async fn run(node: Node, stop: CancellationToken, shutdown: Shutdown) -> Result<(), LoadError> {
-    match node.run(&stop).await {
+    match Box::pin(node.run(&stop)).await {
         Err(error @ (LoadError::Anew | LoadError::Broken { .. })) => {
             shutdown.fail(Fatal { task: "node", problem: error.to_string() });
             stop.cancelled().await;

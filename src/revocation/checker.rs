@@ -7,11 +7,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     ids::Seq,
-    telemetry::metrics::{CheckCause, CheckTier, CheckVerdict, Metrics},
+    telemetry::metrics::{CheckCause, CheckTier, CheckVerdict, LookOutcome, Metrics},
 };
 
 use super::{
     Cause, Ignorance, Presented, Target, Tier, Verdict,
+    blocklist::Blocklist,
     filter::IDS_PER_CHECK,
     known::Exact,
     ledger::Ledger,
@@ -36,6 +37,7 @@ pub struct Checked {
 pub struct Checker {
     replica: Arc<Replica>,
     ledger: Ledger,
+    blocklist: Option<Blocklist>,
     on_stale: OnStale,
     metrics: Metrics,
 }
@@ -69,7 +71,14 @@ impl Checker {
     /// A checker over this node's replica, with the ledger for the second look.
     #[must_use]
     pub const fn new(replica: Arc<Replica>, ledger: Ledger, metrics: Metrics) -> Self {
-        Self { replica, ledger, on_stale: OnStale::Deny, metrics }
+        Self { replica, ledger, blocklist: None, on_stale: OnStale::Deny, metrics }
+    }
+
+    /// With a blocklist, which is asked before the ledger is.
+    #[must_use]
+    pub fn with(mut self, blocklist: Option<Blocklist>) -> Self {
+        self.blocklist = blocklist;
+        self
     }
 
     /// With another policy for when the lease is over.
@@ -89,8 +98,9 @@ impl Checker {
     pub async fn check_with(&self, presented: &Presented, on_stale: OnStale) -> Checked {
         let checked = match self.glance(presented, on_stale) {
             Glance::Decided(checked) => checked,
-            Glance::Maybe { ids, seq } => self.look(presented, ids, seq).await,
-            Glance::Stale => self.ask(presented, on_stale).await,
+            // Boxed: what rarely happens must not make every check's future large.
+            Glance::Maybe { ids, seq } => Box::pin(self.look(presented, ids, seq)).await,
+            Glance::Stale => Box::pin(self.ask(presented, on_stale)).await,
         };
         self.count(&checked);
         checked
@@ -117,6 +127,7 @@ impl Checker {
             Tier::None => CheckTier::None,
             Tier::Filter => CheckTier::Filter,
             Tier::Known => CheckTier::Known,
+            Tier::Blocklist => CheckTier::Blocklist,
             Tier::Ledger => CheckTier::Ledger,
         };
         self.metrics.check(verdict, cause, tier);
@@ -185,6 +196,7 @@ impl Checker {
     /// The exact look for the ids that the filter was not sure of.
     async fn look(&self, presented: &Presented, ids: u8, seq: Seq) -> Checked {
         let keys = keys(presented);
+        let mut has_asked = false;
         let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, has_false_positive: false };
         for (i, target) in targets(presented).into_iter().enumerate().filter(|(i, _)| ids & (1 << i) != 0) {
             let key = keys[i];
@@ -199,6 +211,13 @@ impl Checker {
             let exact = if let Some((exact, _)) = known {
                 exact
             } else {
+                // One round trip for all ids, once. What it does not say means nothing.
+                if !has_asked && let Some(found) = self.ask_blocklist(presented).await {
+                    checked.tier = Tier::Blocklist;
+                    checked.verdict = Verdict::Revoked(found);
+                    return checked;
+                }
+                has_asked = true;
                 checked.tier = Tier::Ledger;
                 let as_of = self.replica.applied();
                 match self.ledger.exact(target).await {
@@ -220,6 +239,30 @@ impl Checker {
             checked.has_false_positive |= exact == Exact::Absent;
         }
         checked
+    }
+
+    /// What the blocklist says against a token, if anything. A hit is true for good, so what it says of one id is kept;
+    /// of a subject it may know less than the ledger, and only this answer counts.
+    async fn ask_blocklist(&self, presented: &Presented) -> Option<Cause> {
+        let looked = self.blocklist.as_ref()?.look(presented).await;
+        self.metrics
+            .blocklist_looks_total
+            .at(match &looked {
+                Ok(Some(_)) => LookOutcome::Hit,
+                Ok(None) => LookOutcome::Miss,
+                Err(_) => LookOutcome::Failed,
+            })
+            .increment(1);
+        let found = looked.ok().flatten()?;
+        let dead = match found {
+            Cause::Token => Target::Token(presented.token).key(),
+            Cause::Session => Target::Session(presented.session).key(),
+            _ => None,
+        };
+        if let Some(key) = dead {
+            self.replica.known.remember(key, Exact::Revoked, self.replica.applied());
+        }
+        Some(found)
     }
 }
 

@@ -25,7 +25,9 @@ use crate::{
 };
 
 use super::{
+    blocklist::{BlocklistError, Message},
     feed::{Batch, Link},
+    herald::Herald,
     lease::{ACK_CHANNEL, Authority, FEED_CHANNEL, Nodes, Renewal},
     ledger::Ledger,
     sync::{LoadError, NodeState, Replica},
@@ -79,6 +81,7 @@ struct Inner {
     /// Somebody has recorded something.
     news: Notify,
     reaches: Reaches,
+    herald: Herald,
     metrics: Metrics,
     /// The row under which it answers now, if it does.
     me: Mutex<Option<NodeId>>,
@@ -100,19 +103,33 @@ enum End {
 impl Node {
     /// A node over these parts.
     #[must_use]
-    pub fn new(settings: Settings, ledger: Ledger, replica: Arc<Replica>, metrics: Metrics) -> Self {
+    pub fn new(settings: Settings, ledger: Ledger, replica: Arc<Replica>, herald: Herald, metrics: Metrics) -> Self {
         let (nodes, clock) = (Nodes::new(ledger.database().clone()), ledger.clock().source().clone());
         let (news, reaches, me) = (Notify::new(), Reaches::new(ledger.id()), Mutex::default());
-        Self(Arc::new(Inner { settings, nodes, ledger, replica, clock, news, reaches, metrics, me }))
+        Self(Arc::new(Inner { settings, nodes, ledger, replica, clock, news, reaches, herald, metrics, me }))
     }
 
-    /// Says that there is something to pull, or to acknowledge: what this node has recorded and applied itself counts
-    /// at once.
+    /// Says that there may be something to pull.
     pub fn wake(&self) {
-        if let Some(id) = *self.me() {
-            self.0.reaches.hear(id, self.0.ledger.id(), self.0.replica.applied());
-        }
         self.0.news.notify_one();
+    }
+
+    /// Says that this node has recorded something, and how that fits what it had applied.
+    pub fn recorded(&self, link: Option<Link>) {
+        self.acknowledge(false);
+        // Others have recorded in between.
+        if link == Some(Link::Gap) {
+            self.wake();
+        }
+    }
+
+    /// Says to itself and to others what is applied here, if this node answers checks under a row of its own.
+    fn acknowledge(&self, by_sql: bool) {
+        if let Some(id) = *self.me() {
+            let ack = (id, self.0.ledger.id(), self.0.replica.applied());
+            self.0.reaches.hear(ack.0, ack.1, ack.2);
+            self.0.herald.acknowledge(ack, by_sql);
+        }
     }
 
     fn me(&self) -> std::sync::MutexGuard<'_, Option<NodeId>> {
@@ -125,6 +142,17 @@ impl Node {
     /// # Errors
     /// [`LoadError`], when the ledger cannot be loaded; the caller tries again, unless another life of it has begun.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), LoadError> {
+        let speaking = async {
+            Box::pin(self.0.herald.run()).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            ended = self.live(stop) => ended,
+            never = speaking => never,
+        }
+    }
+
+    async fn live(&self, stop: &CancellationToken) -> Result<(), LoadError> {
         let inner = &self.0;
         self.bury().await?;
         loop {
@@ -199,6 +227,44 @@ impl Node {
         Ok(())
     }
 
+    /// Hears what other nodes say by Redis, until `stop`; for ever nothing if there is none.
+    ///
+    /// # Errors
+    /// [`BlocklistError`], when nothing can be heard; the caller tries again.
+    pub async fn listen_to_redis(&self, stop: &CancellationToken) -> Result<(), BlocklistError> {
+        let Some(blocklist) = self.0.herald.blocklist() else {
+            stop.cancelled().await;
+            return Ok(());
+        };
+        let mut listener = blocklist.listen().await?;
+        // Something may have been missed before.
+        self.wake();
+        while let Some(said) = stop.run_until_cancelled(listener.next()).await {
+            match said? {
+                Message::Push(batch) => self.pushed(&batch),
+                Message::News(seq) if seq > self.0.replica.applied() => self.wake(),
+                Message::News(_) => {}
+                Message::Ack { node, ledger, seq } => self.0.reaches.hear(node, ledger, seq),
+                Message::Garbage => {
+                    self.0.metrics.redis_errors_total.increment(1);
+                    self.wake();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a batch that another node has pushed, if it is the next one; else a pull finds out what is missing. Only
+    /// a renewal tells whether the history is still ours.
+    fn pushed(&self, batch: &Batch) {
+        self.0.metrics.feed_pushes_total.increment(1);
+        match self.0.replica.apply(batch) {
+            Link::Next => self.acknowledge(false),
+            Link::Known => {}
+            Link::Gap => self.wake(),
+        }
+    }
+
     /// The last act of a registration: no check is answered any more, so its row need not be waited for.
     async fn leave(&self, id: NodeId) {
         *self.me() = None;
@@ -210,13 +276,13 @@ impl Node {
 
     async fn renew_until(&self, id: NodeId, stop: &CancellationToken) -> End {
         let inner = &self.0;
-        let mut row = Row { id, beat: 0, is_certain: true, acknowledged: Seq(0), others: Others::default() };
+        let mut row = Row { id, beat: 0, is_certain: true, others: Others::default() };
         let every = inner.settings.lease / RENEWALS_PER_LEASE;
         let mut due = inner.clock.boottime();
         loop {
             let t0 = inner.clock.boottime();
             let renews = t0 >= due;
-            let outcome = if renews { self.renew(&mut row, t0).await } else { self.pull(&mut row).await };
+            let outcome = if renews { self.renew(&mut row, t0).await } else { self.pull().await };
             match outcome {
                 Ok(()) if renews => {
                     inner.metrics.renewals_total.increment(1);
@@ -311,16 +377,24 @@ impl Node {
         inner.ledger.clock().adopt(renewal.time, t0);
         inner.replica.lease.extend(t0 + inner.settings.lease);
         inner.metrics.ledger_head_seq.set(renewal.head.seq.0);
-        self.acknowledge(row).await?;
+        if inner.replica.applied() > cursor.seq {
+            self.acknowledge(true);
+        }
         self.look_after(row, &renewal).await?;
         Ok(())
     }
 
     /// Reads what is new, without renewing.
-    async fn pull(&self, row: &mut Row) -> Result<(), Failed> {
+    async fn pull(&self) -> Result<(), Failed> {
         self.0.metrics.feed_pulls_total.increment(1);
-        while self.read_on().await? {}
-        Ok(self.acknowledge(row).await?)
+        let mut has_found = false;
+        while self.read_on().await? {
+            has_found = true;
+        }
+        if has_found {
+            self.acknowledge(true);
+        }
+        Ok(())
     }
 
     /// How long one answer may take: beyond it the next renewal is due, on another connection.
@@ -342,18 +416,6 @@ impl Node {
         }
         self.0.metrics.feed_gaps_total.increment(1);
         Err(Failed::Broken)
-    }
-
-    /// Says what was applied, if that was not said yet.
-    async fn acknowledge(&self, row: &mut Row) -> Result<(), DatabaseError> {
-        let inner = &self.0;
-        let applied = inner.replica.applied();
-        if applied > row.acknowledged {
-            inner.reaches.hear(row.id, inner.ledger.id(), applied);
-            inner.nodes.acknowledge(row.id, inner.ledger.id(), applied).await?;
-            row.acknowledged = applied;
-        }
-        Ok(())
     }
 
     /// Removes nodes that have certainly stopped, and lets a new server settle.
@@ -438,7 +500,6 @@ struct Row {
     beat: i64,
     /// Whether the last renewal's answer was heard.
     is_certain: bool,
-    acknowledged: Seq,
     others: Others,
 }
 

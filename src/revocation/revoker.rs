@@ -22,6 +22,7 @@ use crate::{
 use super::{
     Target,
     feed::Link,
+    herald::Herald,
     lease::Authority,
     ledger::{Act, Done, Kept, Ledger, Outcome},
     node::{Node, Reach},
@@ -179,7 +180,7 @@ impl Revoker {
         let (jobs, waiting) = mpsc::channel(queue);
         let clock = ledger.clock().source().clone();
         let revoker = Self { jobs, clock: clock.clone(), replica: Arc::clone(&replica), node: node.clone() };
-        (revoker, Recorder { waiting, desk: Desk { ledger, replica, clock, metrics, node } })
+        (revoker, Recorder { waiting, desk: Desk { ledger, replica, clock, metrics, node, herald: None } })
     }
 
     /// Records an act and waits until it is in force. The act goes on if the caller does not.
@@ -261,6 +262,7 @@ struct Desk {
     metrics: Metrics,
     /// This node among others; `None` where one process is all there is.
     node: Option<Node>,
+    herald: Option<Herald>,
 }
 
 /// Acts that are committed, and wait for the other nodes.
@@ -274,6 +276,13 @@ struct Committed {
 }
 
 impl Recorder {
+    /// With somebody who tells others of what is recorded.
+    #[must_use]
+    pub fn telling(mut self, herald: Herald) -> Self {
+        self.desk.herald = Some(herald);
+        self
+    }
+
     /// Records until every [`Revoker`] is gone, or until `stop`: then it finishes what waits and ends.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let desk = Arc::new(self.desk);
@@ -328,7 +337,8 @@ impl Desk {
     async fn record(&self, jobs: Vec<Job>) -> Option<Committed> {
         let acts: Vec<Act> = jobs.iter().map(|job| job.act.clone()).collect();
         self.metrics.revocation_batch_size.record(f64::from(u32::try_from(acts.len()).unwrap_or(u32::MAX)));
-        let recorded = match self.ledger.record(&acts).await {
+        let notifies = !self.herald.as_ref().is_some_and(Herald::is_pushing);
+        let recorded = match self.ledger.record_and(&acts, notifies).await {
             Ok(recorded) => recorded,
             Err(error) => {
                 tracing::error!(%error, acts = acts.len(), "the ledger could not record");
@@ -348,11 +358,14 @@ impl Desk {
         let at = self.clock.boottime();
         let link = recorded.batch.as_ref().map(|batch| {
             self.metrics.ledger_head_seq.set(batch.cursor.seq.0);
-            self.replica.apply(batch)
+            let link = self.replica.apply(batch);
+            if let Some(herald) = &self.herald {
+                herald.tell(batch);
+            }
+            link
         });
         if let (Some(node), Some(authority)) = (&self.node, recorded.authority) {
-            // Other nodes may have recorded in between: then this one pulls before it has its own.
-            node.wake();
+            node.recorded(link);
             let seq = last(&recorded.outcomes);
             let jobs = self.tell(jobs, recorded.outcomes);
             return (!jobs.is_empty()).then_some(Committed { jobs, seq, at, authority });

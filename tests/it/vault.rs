@@ -41,8 +41,10 @@ async fn node(url: &str, key: &str) -> (TempDir, Result<App, BuildError>) {
 async fn an_entry_is_opened_under_its_own_name_and_key_only_and_is_nowhere_in_clear() {
     let url = postgres::Server::shared().database().await;
     let vault_here = vault(&url, KEY).await;
-    vault_here.put("keys/a", b"the secret of a").await.unwrap();
-    vault_here.put("keys/b", b"the secret of b").await.unwrap();
+    vault_here.put("keys/a", b"the secret of a", "keys/", 2).await.unwrap();
+    vault_here.put("keys/b", b"the secret of b", "keys/", 2).await.unwrap();
+    let full = vault_here.put("keys/c", b"", "keys/", 2).await.unwrap_err();
+    assert!(matches!(full, VaultError::Full { most: 2 }), "{full}");
     let there = vault(&url, KEY).await.list("keys/").await.unwrap();
     assert_eq!(there[0], ("keys/a".to_owned(), Zeroizing::new(b"the secret of a".to_vec())));
     assert_eq!(
@@ -64,8 +66,8 @@ async fn an_entry_is_opened_under_its_own_name_and_key_only_and_is_nowhere_in_cl
         postgres::run(&url, change).await;
         assert!(vault_here.list("keys/").await.is_err(), "{change}");
         postgres::run(&url, "DELETE FROM vault").await;
-        vault_here.put("keys/a", b"the secret of a").await.unwrap();
-        vault_here.put("keys/b", b"the secret of b").await.unwrap();
+        vault_here.put("keys/a", b"the secret of a", "keys/", 2).await.unwrap();
+        vault_here.put("keys/b", b"the secret of b", "keys/", 2).await.unwrap();
     }
 }
 

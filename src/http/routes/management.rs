@@ -68,7 +68,7 @@ pub async fn readyz(State(management): State<Management>) -> Response {
     let status_of = &management.status;
     let body = Ready {
         state: name,
-        blocklist: "in process",
+        blocklist: status_of.blocklist(),
         applied: status_of.applied(),
         head: status_of.head(),
         hold_remaining_ms: status_of.remaining().map(|remaining| remaining.as_millis()),
