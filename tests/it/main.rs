@@ -14,6 +14,7 @@
 //! | [`cors`] | which pages of other origins can read answers |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
+//! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
 //! | [`start_and_stop`] | the program starts with nothing, says what is wrong if it cannot, and stops in two stages |
 //! | [`durability`] | what was acknowledged outlives a restart, a kill -9 and a restored backup |
@@ -32,6 +33,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod cluster_http;
 mod commands;
 mod contract_accounts;
 mod contract_ledger;
