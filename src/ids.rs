@@ -103,6 +103,11 @@ id!(
     LedgerId
 );
 id!(
+    /// Names a deployment: all its nodes, in every life of its ledger. What nodes share with other programs is marked
+    /// with it.
+    DeploymentId
+);
+id!(
     /// Names one transaction of the ledger, so that an unknown outcome can be settled by reading it back.
     OperationId
 );

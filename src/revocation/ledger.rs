@@ -37,7 +37,7 @@ use arc_swap::ArcSwap;
 use crate::{
     clock::{BootInstant, Clock, LedgerClock, Timestamp},
     database::{Database, DatabaseError, Transaction, sql},
-    ids::{Generation, LedgerId, OperationId, Seq, SessionId, Subject, TokenId},
+    ids::{DeploymentId, Generation, LedgerId, OperationId, Seq, SessionId, Subject, TokenId},
     secret,
 };
 
@@ -180,6 +180,7 @@ pub struct Ledger {
     database: Database,
     clock: LedgerClock,
     id: LedgerId,
+    deployment: DeploymentId,
     /// What this process issues.
     access_ttl: Duration,
     /// Since when the wall clock is far ahead, if it is.
@@ -198,12 +199,14 @@ impl Ledger {
     pub async fn open(database: Database, clock: &Clock, access_ttl: Duration) -> Result<Self, DatabaseError> {
         let (at, wall) = (clock.boottime(), clock.wall());
         let mut tx = database.begin().await?;
-        sql("INSERT INTO head (one, ledger, tag, clock) VALUES (1, $1, $2, 0) ON CONFLICT DO NOTHING")
+        sql("INSERT INTO head (one, ledger, tag, clock, deployment) VALUES (1, $1, $2, 0, $3) ON CONFLICT DO NOTHING")
             .bind(LedgerId::random().uuid())
             .bind(random_tag())
+            .bind(DeploymentId::random().uuid())
             .execute(&mut tx)
             .await?;
-        let head = sql("SELECT ledger, {greatest}(clock, {wall}) AS now, access_ttl, prior_ttl, prior_until
+        let head = sql("SELECT ledger, deployment, {greatest}(clock, {wall}) AS now, access_ttl, prior_ttl,
+                               prior_until
                         FROM head {for update}")
         .bind(wall.as_millis())
         .fetch_one(&mut tx)
@@ -228,7 +231,8 @@ impl Ledger {
         tx.commit().await?;
         let clock = LedgerClock::new(clock.clone(), now, at);
         let lifetimes = Arc::new(ArcSwap::from_pointee(lifetimes));
-        Ok(Self { database, clock, id: head.uuid("ledger")?.into(), access_ttl, leap_since: Arc::default(), lifetimes })
+        let (id, deployment) = (head.uuid("ledger")?.into(), head.uuid("deployment")?.into());
+        Ok(Self { database, clock, id, deployment, access_ttl, leap_since: Arc::default(), lifetimes })
     }
 
     /// Begins another life of the ledger in a database that was restored from a backup: every token and session issued
@@ -267,6 +271,12 @@ impl Ledger {
     #[must_use]
     pub const fn id(&self) -> LedgerId {
         self.id
+    }
+
+    /// The deployment that this ledger was begun for. It stays the same in every life of the ledger.
+    #[must_use]
+    pub const fn deployment(&self) -> DeploymentId {
+        self.deployment
     }
 
     /// Ledger time.
