@@ -169,7 +169,7 @@ impl Cli {
         }
         let loaded = Config::load(&Source::new(self.config, env::vars_os()))?;
         let (command, form) = match verb {
-            Verb::Serve => return serve::serve(loaded).await,
+            Verb::Serve => return Box::pin(serve::serve(loaded)).await,
             Verb::Migrate => return migrate(loaded.config).await,
             Verb::Restored { .. } => return restored(loaded.config).await,
             Verb::Config { what: ConfigVerb::Check } => return Ok(check(&loaded)),

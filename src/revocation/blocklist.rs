@@ -17,8 +17,10 @@
 //!
 //! ```text
 //! ACL SETUSER kickout on >PASSWORD resetkeys ~kickout:* resetchannels &kickout:*
-//!     -@all +get +mget +set +multi +exec +publish +subscribe +ping +info +unwatch +hello +client|setinfo
+//!     -@all +get +mget +set +multi +exec +publish +subscribe +ping +info +unwatch +hello
 //! ```
+//!
+//! A database other than 0 in the URL takes `+select`, too.
 //!
 //! # Keys and channels
 //!
@@ -141,7 +143,7 @@ impl Blocklist {
         let Settings { url, prefix, timeout: patience } = settings;
         let info = address(&url)?;
         let client = |protocol| {
-            let redis = info.redis_settings().clone().set_protocol(protocol);
+            let redis = info.redis_settings().clone().set_protocol(protocol).set_skip_set_lib_name();
             Client::open(info.clone().set_redis_settings(redis)).map_err(BlocklistError::from)
         };
         // Both limits are this module's own: they include the wait for a connection, and its first words.
@@ -238,7 +240,7 @@ impl Blocklist {
         if pipeline.is_empty() {
             return Ok(());
         }
-        Ok(pipeline.query_async(&mut self.0.pool.get().await?).await?)
+        Ok(pipeline.query_async(&mut self.connection().await?).await?)
     }
 
     /// Tells whoever waits that a node has applied everything up to a number.
@@ -249,7 +251,7 @@ impl Blocklist {
         self.call(async {
             let mut publish = cmd("PUBLISH");
             publish.arg(ack(&self.0.prefix)).arg(message::ack(id, ledger, seq));
-            Ok(publish.query_async(&mut self.0.pool.get().await?).await?)
+            Ok(publish.query_async(&mut self.connection().await?).await?)
         })
         .await
     }
@@ -289,7 +291,7 @@ impl Blocklist {
         if let Some(line) = self.open_line() {
             return Ok(line);
         }
-        let connection = self.0.pool.get().await?;
+        let connection = self.connection().await?;
         let line = MultiplexedConnection::clone(&connection);
         *self.lock_line() = Some(connection);
         Ok(line)
@@ -297,6 +299,12 @@ impl Blocklist {
 
     fn open_line(&self) -> Option<MultiplexedConnection> {
         self.lock_line().as_deref().cloned()
+    }
+
+    /// A connection of the pool, tried or new.
+    async fn connection(&self) -> Result<Connection, BlocklistError> {
+        // Getting one takes 10 KB of state, which must not be part of every check.
+        Ok(Box::pin(self.0.pool.get()).await?)
     }
 
     /// Lets go of all connections that are not in use: whatever cut one off has most likely cut off all.

@@ -35,6 +35,7 @@ on_both!(
     a_ledger_that_cannot_be_written_says_so_and_records_nothing,
     what_another_act_of_the_same_batch_has_done_waits_for_that_batch,
     a_database_that_a_newer_version_has_used_is_refused,
+    deployments_have_names_of_their_own_also_where_the_ledger_is_older_than_names,
 );
 
 async fn each_scope_ends_exactly_what_it_names_also_after_a_reload(store: Store) {
@@ -291,8 +292,10 @@ async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_back
     assert_eq!(node.verdict(&ahead).await, Verdict::Active);
     let id = node.ledger.clone().begin_anew().await.unwrap();
     assert_ne!(id, node.ledger.id());
+    let deployment = node.ledger.deployment();
     let node = node.restart(TTL).await;
     assert_eq!(node.ledger.id(), id);
+    assert_eq!(node.ledger.deployment(), deployment, "it is the same deployment");
     assert_eq!(node.verdict(&ahead).await, Verdict::Revoked(Cause::Epoch));
     let done = node.done(Act::Session { session: ahead.session, of: None }).await;
     assert!(done.already);
@@ -362,4 +365,19 @@ async fn a_database_that_a_newer_version_has_used_is_refused(store: Store) {
     let error = store.try_open().await.unwrap_err();
     assert!(matches!(error, DatabaseError::Newer(9999)), "{error}");
     assert!(error.to_string().contains("start that version"), "{error}");
+}
+
+async fn deployments_have_names_of_their_own_also_where_the_ledger_is_older_than_names(store: Store) {
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let store = store.another().await;
+        store.before_deployments().await;
+        let node = Node::start(store).await;
+        let name = node.ledger.deployment();
+        assert_eq!(node.restart(TTL).await.ledger.deployment(), name);
+        names.push(name.as_u128());
+    }
+    names.push(Node::start(store).await.ledger.deployment().as_u128());
+    assert!(names[0] != names[1] && names[1] != names[2] && names[0] != names[2], "{names:x?}");
+    assert!(!names.contains(&0), "{names:x?}");
 }

@@ -24,6 +24,7 @@
 //! | [`contract_ledger`] | what the ledger promises, over SQLite and PostgreSQL |
 //! | [`contract_accounts`] | what the tables of users and sessions promise, over both |
 //! | [`two_nodes`] | two ledgers on one PostgreSQL number, race and settle as one |
+//! | [`blocklist`] | what Redis promises: a hit means revoked, a miss means nothing, an outage is soon told |
 //! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
 //! | [`vault`] | what nodes share is the same on all, and the database alone knows nothing of it |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
@@ -33,6 +34,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod blocklist;
 mod cluster_http;
 mod commands;
 mod contract_accounts;

@@ -97,6 +97,18 @@ impl Store {
         }
     }
 
+    /// Makes it one that a version from before deployments had names has used.
+    pub(crate) async fn before_deployments(&self) {
+        let database = self.open().await;
+        Ledger::open(database.clone(), &Clock::System, TTL).await.unwrap();
+        for statement in
+            ["ALTER TABLE head DROP COLUMN deployment", "DELETE FROM _sqlx_migrations WHERE description = 'deployment'"]
+        {
+            sql(statement).execute(&mut database.write().await.unwrap()).await.unwrap();
+        }
+        database.close().await;
+    }
+
     async fn step(&self, ms: i64) {
         if let Self::Postgres(url) = self {
             postgres::run(url, &format!("UPDATE test_clock SET ms = ms + {ms}")).await;
