@@ -216,7 +216,7 @@ impl Node {
     /// How long this node may still answer without another renewal.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.0.replica.lease.remaining(self.0.clock.boottime())
+        self.0.replica.published.lease.remaining(self.0.clock.boottime())
     }
 
     /// One renewal. The lease counts from `t0`, which was read before anything was asked.
@@ -247,12 +247,11 @@ impl Node {
         while inner.replica.applied() < renewal.head.seq {
             self.read_on().await?;
         }
-        let at = inner.replica.cursor();
-        if at.seq < renewal.head.seq || (at.seq == renewal.head.seq && at != renewal.head) {
+        if !inner.replica.published.has_reached(renewal.head) {
             return Err(Failed::Broken);
         }
         inner.ledger.clock().adopt(renewal.time, t0);
-        inner.replica.lease.extend(t0 + hold);
+        inner.replica.published.extend(renewal.head, t0 + hold);
         self.acknowledge(row).await?;
         self.look_after(row, &renewal).await?;
         Ok(())
