@@ -38,8 +38,14 @@ pub mod ledger;
 pub mod node;
 pub mod sync;
 
+mod answers;
 mod checker;
+mod published;
 mod revoker;
+mod shared;
+mod term;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -11,12 +11,8 @@ use crate::{
 };
 
 use super::{
-    Cause, Ignorance, Presented, Target, Tier, Verdict,
-    blocklist::Blocklist,
-    filter::IDS_PER_CHECK,
-    known::Exact,
-    ledger::Ledger,
-    sync::{NodeState, Replica},
+    Cause, Ignorance, Presented, Target, Tier, Verdict, blocklist::Blocklist, filter::IDS_PER_CHECK, known::Exact,
+    ledger::Ledger, published::Sight, sync::Replica,
 };
 
 /// A verdict and how it came about.
@@ -138,30 +134,27 @@ impl Checker {
 
     fn glance(&self, presented: &Presented, on_stale: OnStale) -> Glance {
         let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, has_false_positive: false });
-        // The time first, from the kernel and in this check; then the lease; then the filter. In another order a node
-        // that slept in between could answer from what it knew before.
-        let lease = &self.replica.lease;
-        if !lease.is_unlimited() {
-            let now = self.ledger.clock().source().boottime();
-            match on_stale {
-                _ if lease.is_valid(now) => {}
-                OnStale::ServeFor(beyond) if lease.is_within(now, beyond) => {
-                    self.metrics.checks_beyond_lease_total.increment(1);
-                }
-                _ => return Glance::Stale,
-            }
+        let beyond = match on_stale {
+            OnStale::ServeFor(beyond) => beyond,
+            OnStale::Deny | OnStale::Ask => Duration::ZERO,
+        };
+        let boottime = || self.ledger.clock().source().boottime();
+        let view = match self.replica.published.sight(beyond, boottime) {
+            Sight::Stale => return Glance::Stale,
+            Sight::Loading => return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0)),
+            Sight::Live(view) => view,
+        };
+        if view.is_beyond() {
+            self.metrics.checks_beyond_lease_total.increment(1);
         }
-        if self.replica.state() != NodeState::Live {
-            return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0));
-        }
-        let seq = self.replica.applied();
+        let seq = view.applied();
         if presented.epoch != self.replica.ledger() {
             return decided(Verdict::Revoked(Cause::Epoch), Tier::None, seq);
         }
-        if presented.generation < self.replica.floor() {
+        if presented.generation < view.floor() {
             return decided(Verdict::Revoked(Cause::Everything), Tier::Filter, seq);
         }
-        match self.replica.filter.probe(&keys(presented)) {
+        match view.probe(&keys(presented)) {
             0 => decided(Verdict::Active, Tier::Filter, seq),
             ids => Glance::Maybe { ids, seq },
         }
@@ -200,15 +193,7 @@ impl Checker {
         let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, has_false_positive: false };
         for (i, target) in targets(presented).into_iter().enumerate().filter(|(i, _)| ids & (1 << i) != 0) {
             let key = keys[i];
-            let mut known = self.replica.known.of(key);
-            // A "dead" is always good. Anything else counts only if nothing that may concern this id came later.
-            if let Some((exact, as_of)) = known
-                && !denies(exact, presented)
-                && self.replica.touched.last(key) > as_of
-            {
-                known = None;
-            }
-            let exact = if let Some((exact, _)) = known {
+            let exact = if let Some(exact) = self.replica.published.known(key, |exact| denies(exact, presented)) {
                 exact
             } else {
                 // One round trip for all ids, once. What it does not say means nothing.
@@ -219,12 +204,8 @@ impl Checker {
                 }
                 has_asked = true;
                 checked.tier = Tier::Ledger;
-                let as_of = self.replica.applied();
-                match self.ledger.exact(target).await {
-                    Ok(exact) => {
-                        self.replica.known.remember(key, exact, as_of);
-                        exact
-                    }
+                match self.replica.published.look(key, self.ledger.exact(target)).await {
+                    Ok(exact) => exact,
                     Err(error) => {
                         tracing::warn!(%error, "the exact look failed");
                         checked.verdict = Verdict::Unknown(Ignorance::Store);
@@ -260,7 +241,7 @@ impl Checker {
             _ => None,
         };
         if let Some(key) = dead {
-            self.replica.known.remember(key, Exact::Revoked, self.replica.applied());
+            self.replica.published.remember_dead(key);
         }
         Some(found)
     }

@@ -11,26 +11,22 @@
 //! A reader loads one pointer, then reads atomics and frozen bits: it never waits for a writer. It must load that
 //! pointer in the check itself; a reader that kept an old one would miss what was added since.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bloomfilter::Bloom;
 
 use crate::{clock::Timestamp, secret};
+
+use super::shared::{ArcSwap, AtomicU64, AtomicUsize, DELTA_ENTRIES, Mutex, MutexGuard, Ordering};
 
 /// Generations alive at once: the one being filled, and the one whose entries are still running out.
 pub const GENERATIONS: usize = 2;
 
 /// Ids that one check asks for: `jti`, `sid`, `sub`.
 pub const IDS_PER_CHECK: usize = 3;
-
-/// Entries that wait in the delta before they are merged. A merge copies the current generation: 2 MB for a million
-/// entries, every 2 048 revocations, is a microsecond per revocation.
-const DELTA_ENTRIES: usize = 2048;
 
 /// Slots of the delta: a quarter full at most, so a probe for an absent fingerprint ends at once. 8 192 × 8 B = 64 KiB.
 const DELTA_SLOTS: usize = 4 * DELTA_ENTRIES;
@@ -260,7 +256,7 @@ impl Filter {
         merged
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Writer> {
+    fn lock(&self) -> MutexGuard<'_, Writer> {
         // Every change is published by one store at its end; a panic before it leaves a state that holds.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -358,6 +354,3 @@ pub(super) fn mix(key: u128) -> u64 {
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,19 +6,11 @@
 //! the slot of its id before `applied` is published. So an *alive* is never deleted, it just stops counting, and no
 //! race can bring an old one back.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use crate::ids::{Generation, SessionId};
 
-use quick_cache::sync::Cache;
+use super::feed::Floor;
 
-use crate::ids::{Generation, Seq, SessionId};
-
-use super::{feed::Floor, filter::mix};
-
-/// Answers kept. 65 536 × about 120 B = 8 MB; beyond it the least useful go, and are looked up again.
-const CAPACITY: usize = 65_536;
-
-/// Slots of [`Touched`]. Two ids that share one only cause a second look; 4 096 × 8 B = 32 KiB.
-const SLOTS: usize = 4096;
+pub use super::answers::{Known, Touched};
 
 /// Everything the ledger says of one subject's floors, in a form that answers for any session.
 ///
@@ -67,86 +59,11 @@ pub enum Exact {
     Floors(Floors),
 }
 
-/// The store of known answers, keyed as the filter is.
-#[derive(Debug)]
-pub struct Known {
-    answers: Cache<u128, (Exact, Seq)>,
-}
-
-impl Known {
-    /// An empty store.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { answers: Cache::new(CAPACITY) }
-    }
-
-    /// What is known of this id, and up to which number it is the whole truth. Beyond that number only a "dead" counts.
-    #[must_use]
-    pub fn of(&self, key: u128) -> Option<(Exact, Seq)> {
-        self.answers.get(&key)
-    }
-
-    /// Remembers what a look has found; `as_of` is `applied` as read before the look.
-    pub fn remember(&self, key: u128, found: Exact, as_of: Seq) {
-        self.answers.insert(key, (found, as_of));
-    }
-
-    /// Forgets everything: the node begins another history.
-    pub fn clear(&self) {
-        self.answers.clear();
-    }
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// For each slot, the number of the last applied row whose id falls into it.
-#[derive(Debug)]
-pub struct Touched(Box<[AtomicI64]>);
-
-impl Touched {
-    /// Nothing was touched yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self((0..SLOTS).map(|_| AtomicI64::new(0)).collect())
-    }
-
-    /// Notes that a row for this id is being applied. Before `applied` is published.
-    pub fn touch(&self, key: u128, seq: Seq) {
-        self.slot(key).fetch_max(seq.0, Ordering::AcqRel);
-    }
-
-    /// Notes that anything may have been applied up to this number: what was looked up before counts no more.
-    pub fn touch_all(&self, seq: Seq) {
-        for slot in &self.0 {
-            slot.fetch_max(seq.0, Ordering::AcqRel);
-        }
-    }
-
-    /// The number of the last applied row that may concern this id.
-    #[must_use]
-    pub fn last(&self, key: u128) -> Seq {
-        Seq(self.slot(key).load(Ordering::Acquire))
-    }
-
-    fn slot(&self, key: u128) -> &AtomicI64 {
-        // The middle bits: the delta's slots use the low ones.
-        &self.0[usize::try_from((mix(key) >> 24) % SLOTS as u64).unwrap_or(0)]
-    }
-}
-
-impl Default for Touched {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use crate::ids::Seq;
 
     use super::*;
 

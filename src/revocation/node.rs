@@ -326,13 +326,13 @@ impl Node {
     /// How long this node may still answer without another renewal.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.0.replica.lease.remaining(self.0.clock.boottime())
+        self.0.replica.published.lease.remaining(self.0.clock.boottime())
     }
 
     /// Whether the lease is over by less than `beyond`.
     #[must_use]
     pub fn is_within(&self, beyond: Duration) -> bool {
-        self.0.replica.lease.is_within(self.0.clock.boottime(), beyond)
+        self.0.replica.published.lease.is_within(self.0.clock.boottime(), beyond)
     }
 
     /// One renewal. The lease counts from `t0`, which was read before anything was asked.
@@ -370,12 +370,11 @@ impl Node {
         while inner.replica.applied() < renewal.head.seq {
             self.read_on().await?;
         }
-        let at = inner.replica.cursor();
-        if at.seq < renewal.head.seq || (at.seq == renewal.head.seq && at != renewal.head) {
+        if !inner.replica.published.has_reached(renewal.head) {
             return Err(Failed::Broken);
         }
         inner.ledger.clock().adopt(renewal.time, t0);
-        inner.replica.lease.extend(t0 + inner.settings.lease);
+        inner.replica.published.extend(renewal.head, t0 + inner.settings.lease);
         inner.metrics.ledger_head_seq.set(renewal.head.seq.0);
         if inner.replica.applied() > cursor.seq {
             self.acknowledge(true);
@@ -487,8 +486,8 @@ impl Node {
         let replica = &self.0.replica;
         match replica.state() {
             // Loaded, and not renewed yet.
-            NodeState::Live if !replica.lease.is_given() => NodeState::Loading,
-            NodeState::Live if !replica.lease.is_valid(self.0.clock.boottime()) => NodeState::Stale,
+            NodeState::Live if !replica.published.lease.is_given() => NodeState::Loading,
+            NodeState::Live if !replica.published.lease.is_valid(self.0.clock.boottime()) => NodeState::Stale,
             state => state,
         }
     }

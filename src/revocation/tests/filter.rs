@@ -1,4 +1,13 @@
-use super::*;
+use std::{sync::Mutex, time::Duration};
+
+use crate::{
+    clock::Timestamp,
+    revocation::{
+        filter::{Filter, GENERATIONS, Settings},
+        shared::DELTA_ENTRIES,
+    },
+    secret,
+};
 
 const LIFE: Duration = Duration::from_mins(15);
 
