@@ -29,6 +29,7 @@
 //!    until every node has applied the revocation, is gone, or must have stopped by itself. ([`lease`], [`node`]; the
 //!    program runs one node so far and refuses more)
 
+pub mod blocklist;
 pub mod feed;
 pub mod filter;
 pub mod known;

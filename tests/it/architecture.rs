@@ -62,7 +62,7 @@ const MAY_USE: [(&str, &[&str]); 22] = [
 ];
 
 /// Where each crate that shapes a layer may be named: a file's path below `src/` begins with one of these.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("axum", &["http", "app.rs"]),
     ("axum_server", &["app.rs"]),
     ("tower", &["http", "app.rs"]),
@@ -73,6 +73,8 @@ const CRATES: [(&str, &[&str]); 8] = [
     // The others say statements in the words of `database`.
     ("sqlx", &["database"]),
     ("clap", &["cli", "main.rs"]),
+    ("deadpool_redis", &["revocation/blocklist"]),
+    ("redis", &["revocation/blocklist"]),
 ];
 
 /// A file's path below `src/`, and its text.
@@ -258,6 +260,8 @@ fn a_use_that_breaks_the_rule_is_found() {
         ("users.rs", "use crate::{clock::Timestamp, revocation::{ledger::{Act}}};"),
         ("config/rules.rs", "use crate::clock::{Clock, MAX_LEEWAY};"),
         ("app.rs", "use sqlx::Row;"),
+        ("app.rs", "use deadpool_redis::Pool;"),
+        ("revocation/checker.rs", "use redis::Value;"),
         ("revocation/ledger.rs", "use sqlx::Row;"),
         ("http/state.rs", "use crate::config::Config;"),
         ("config/load.rs", "use crate::{secret, telemetry};"),
@@ -284,6 +288,7 @@ fn a_use_that_breaks_the_rule_is_found() {
         ("app.rs", "use crate::http::{self, Limits};"),
         ("sessions.rs", "use std::{fmt, sync::Arc};\nuse self::devices::Devices;\nuse crate::sessions::devices;"),
         ("database/sqlite.rs", "use sqlx::{Row as _, sqlite::SqliteRow};"),
+        ("revocation/blocklist/listener.rs", "use deadpool_redis::redis::{Client, cmd};"),
         ("config.rs", "fn f(config: &Config) { config.http; }"),
     ] {
         assert_eq!(check(path, text), Vec::<String>::new(), "{path}: {text}");

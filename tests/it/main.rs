@@ -23,6 +23,7 @@
 //! | [`contract_ledger`] | what the ledger promises, over SQLite and PostgreSQL |
 //! | [`contract_accounts`] | what the tables of users and sessions promise, over both |
 //! | [`two_nodes`] | two ledgers on one PostgreSQL number, race and settle as one |
+//! | [`blocklist`] | what Redis promises: a hit means revoked, a miss means nothing, an outage is soon told |
 //! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
@@ -31,6 +32,7 @@ mod support;
 
 mod architecture;
 mod bad_input;
+mod blocklist;
 mod commands;
 mod contract_accounts;
 mod contract_ledger;
