@@ -4,7 +4,7 @@
 //! on the command's behalf. Both values cross the management listener as JSON. Each act leaves one line in the log,
 //! under the target `kickout::audit`.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -12,12 +12,18 @@ use zeroize::Zeroizing;
 use crate::{
     database::DatabaseError,
     ids::{SessionId, Subject, TokenId},
+    keystore::{Keys, KeysError},
     passwords::Input,
-    revocation::{Act, Receipt, RevokeError},
+    revocation::{Act, Patience, Receipt, RevokeError},
     sessions::{self, Sessions},
-    tokens::keys::{KeyError, KeyInfo, KeyRing},
+    tokens::keys::{KeyError, KeyInfo},
     users::{MAX_LISTED, MAX_ROLES, User, Username, is_role},
+    vault::VaultError,
 };
+
+/// How long an act waits for other nodes: longer than a dead one's hold by default, and within what a command waits for
+/// its server. Then the receipt says how far it has come.
+const PATIENCE: Patience = Patience::AtMost(Duration::from_secs(20));
 
 /// What an operator asks for. A `user` is a subject id or a name; what reads as an id is one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -262,9 +268,13 @@ impl From<DatabaseError> for Problem {
     }
 }
 
-impl From<KeyError> for Problem {
-    fn from(error: KeyError) -> Self {
-        let kind = if matches!(error, KeyError::Full { .. }) { ProblemKind::Refused } else { ProblemKind::Internal };
+impl From<KeysError> for Problem {
+    fn from(error: KeysError) -> Self {
+        let kind = match &error {
+            KeysError::Vault(VaultError::Database(error)) => return error.into(),
+            KeysError::Files(KeyError::Full { .. }) | KeysError::Vault(VaultError::Full { .. }) => ProblemKind::Refused,
+            _ => ProblemKind::Internal,
+        };
         Self::new(kind, error.to_string())
     }
 }
@@ -275,7 +285,7 @@ pub struct Admin {
     /// The use cases.
     pub sessions: Sessions,
     /// The signing keys.
-    pub keys: Arc<KeyRing>,
+    pub keys: Keys,
     /// How long a new key is published before it signs.
     pub key_lead: Duration,
 }
@@ -319,7 +329,7 @@ impl Admin {
             }
             Command::RevokeEverything {} => self.revoke(Act::Everything, String::new).await,
             Command::KeysGenerate {} => self.generate().await,
-            Command::KeysList {} => Ok(Answer::Keys(self.keys.list(self.sessions.clock().now()))),
+            Command::KeysList {} => Ok(Answer::Keys(self.keys.ring().list(self.sessions.clock().now()))),
         }
     }
 
@@ -358,7 +368,11 @@ impl Admin {
 
     async fn revoke(&self, act: Act, whom: impl FnOnce() -> String) -> Result<Answer, Problem> {
         let is_session = matches!(act, Act::Session { .. });
-        match self.sessions.revoker().revoke(act).await {
+        let revoked = match self.sessions.revoker().begin(act).await {
+            Ok(pending) => pending.receipt(PATIENCE).await,
+            Err(error) => Err(error),
+        };
+        match revoked {
             Ok(revoked) => Ok(Answer::Receipt(revoked.receipt)),
             Err(RevokeError::Absent) if is_session => Err(Problem::new(
                 ProblemKind::NotFound,
@@ -370,11 +384,8 @@ impl Admin {
     }
 
     async fn generate(&self) -> Result<Answer, Problem> {
-        let (keys, now, lead) = (Arc::clone(&self.keys), self.sessions.clock().now(), self.key_lead);
-        // It writes a file and waits until the disk has it.
-        let made = tokio::task::spawn_blocking(move || keys.generate(now, lead)).await;
-        let made = made.map_err(|_| Problem::new(ProblemKind::Internal, "making a key ended without a result"))?;
-        Ok(Answer::Key(made?))
+        // It writes a file and waits until the disk has it: some milliseconds, for a rare act.
+        Ok(Answer::Key(self.keys.generate(self.sessions.clock().now(), self.key_lead).await?))
     }
 }
 

@@ -4,6 +4,9 @@
 //! [`App::serve`] answers on two listeners until it is told to drain. A command without a server stops after the
 //! second step.
 
+mod begin;
+mod upkeep;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -24,7 +27,7 @@ use crate::{
     config::{self, Config},
     cookies::Cookies,
     csrf::CsrfTokens,
-    database::{self, Database, DatabaseError},
+    database::{Database, DatabaseError},
     http::{
         self, Limits,
         middleware::Observer,
@@ -33,43 +36,46 @@ use crate::{
     },
     ids::LedgerId,
     instance::DataFolder,
-    lifecycle::{Fatal, Policy, Tasks},
+    keystore::{self, Keys, KeysError},
+    lifecycle::Tasks,
     passwords::{self, Passwords, SettingsError},
     revocation::{
-        Checker, Recorder, Revoker, filter,
+        Checker, OnStale, Recorder, Revoker,
+        blocklist::{self, Blocklist, BlocklistError},
+        filter,
+        herald::Herald,
+        lease::Nodes,
         ledger::Ledger,
+        node::{self, Node},
         sync::{LoadError, Replica},
     },
-    secret::{SecretFileError, ServerSecret},
+    secret::ServerSecret,
     sessions::{self, Sessions, devices::Devices, refresh::RefreshTokens},
-    status::Status,
-    telemetry::metrics::{Metrics, PrunedTable, RebuildReason},
+    status::{self, Status},
+    telemetry::metrics::Metrics,
     tokens::{
         Issuer, KeyRing, Profile, Verifier,
-        keys::{Algorithm, KeyError, KeySettings},
+        keys::{Algorithm, KeySettings},
     },
     users::Users,
+    vault::{Vault, VaultError},
 };
 
 /// The service cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The server's own key.
+    /// The signing keys and the server's secret.
     #[error(transparent)]
-    Secret(#[from] SecretFileError),
-    /// The signing keys.
+    Keys(#[from] KeysError),
+    /// What nodes share, encrypted.
     #[error(transparent)]
-    Keys(#[from] KeyError),
+    Vault(#[from] VaultError),
+    /// Redis.
+    #[error("redis.url: {0}")]
+    Redis(#[from] BlocklistError),
     /// The settings of password hashing.
     #[error(transparent)]
     Passwords(#[from] SettingsError),
-    /// The configuration names a PostgreSQL server. Several nodes could work on it, and nothing here keeps them from
-    /// trusting what another one has just ended.
-    #[error(
-        "a cluster on PostgreSQL is not supported by this version yet: leave database.url empty, or let it name an \
-         SQLite file"
-    )]
-    Cluster,
     /// The database cannot be used.
     #[error("{place}: {source}. {remedy}", remedy = source.remedy())]
     Database {
@@ -121,30 +127,24 @@ pub struct App {
     database: Database,
     ledger: Ledger,
     replica: Arc<Replica>,
+    /// This node among others, where several share the ledger.
+    node: Option<Node>,
+    herald: Herald,
     sessions: Sessions,
-    keys: Arc<KeyRing>,
+    keys: Keys,
     metrics: Metrics,
     recorder: Mutex<Option<Recorder>>,
     /// Cancelled when nobody can ask for a revocation any more; then the recorder finishes what waits.
     over: CancellationToken,
 }
 
-/// Rows that one pruning statement deletes at most: a few milliseconds of the writing connection.
-const PRUNE_ROWS: u32 = 500;
-
-/// Between two pruning statements: the writing connection is others' for ten times as long as it is ours.
-const PRUNE_PAUSE: Duration = Duration::from_millis(30);
-
-/// How often expired rows are looked for, keys are retired, and ledger time is noted.
-const MAINTENANCE: Duration = Duration::from_secs(30);
-
-/// How often the filter is asked to drop what has expired, and metrics to fold their samples.
-const TICK: Duration = Duration::from_secs(2);
-
 /// Operators' requests: a scraper, probes, a few commands at once, each small; none is cut short because users' requests
 /// are.
 const MANAGEMENT_LIMITS: Limits =
     Limits { body: 16 * 1024, sending: Duration::from_secs(10), time: Duration::from_secs(30), requests: 32 };
+
+/// What is left of a request's time when it stops waiting for other nodes: enough to answer how far they are.
+const ANSWERING: Duration = Duration::from_millis(500);
 
 /// Bytes of one request's headers, the request line included. A token takes 1 to 4 KiB of it.
 const HEADER_BYTES: usize = 32 * 1024;
@@ -155,73 +155,81 @@ impl App {
     /// # Errors
     /// [`BuildError`].
     pub async fn build(config: Config, clock: Clock, folder: DataFolder) -> Result<Self, BuildError> {
-        if database::is_postgres(config.database.url.expose()) {
-            return Err(BuildError::Cluster);
-        }
         let metrics = Metrics::new();
-        let secret = ServerSecret::load_or_create(&folder.path().join(SECRET_FILE))?;
         let database = open_database(&config, &folder).await?;
         let access_ttl = config.tokens.access_ttl.duration();
         let leeway = config.tokens.leeway.duration();
         let ledger =
             Ledger::open(database.clone(), &clock, access_ttl).await.map_err(database_error(&config, &folder))?;
         let now = ledger.clock().now();
-        let keys = Arc::new(KeyRing::open(
+        let vault = if database.is_shared() {
+            let key = config.tokens.key_encryption_key.expose();
+            Some(Arc::new(Vault::new(database.clone(), key)?))
+        } else {
+            None
+        };
+        let secret = keystore::server_secret(folder.path(), vault.as_deref()).await?;
+        let keys = Keys::open(
             KeySettings {
                 folder: folder.path().join("keys"),
                 algorithm: algorithm(config.tokens.algorithm),
                 max_access_ttl: ledger.lifetimes().ceiling(now),
                 leeway,
             },
+            vault,
             now,
-        )?);
+        )
+        .await?;
         let settings = filter::Settings {
             capacity: config.revocation.filter.capacity,
             false_positives: config.revocation.filter.false_positives,
         };
         metrics.filter_false_positives_target.set(settings.false_positives);
-        let replica = Arc::new(Replica::new(ledger.id(), settings, now));
+        let replica = Replica::new(ledger.id(), settings, now);
+        let replica = Arc::new(if database.is_shared() { replica.leased() } else { replica });
+        let blocklist = open_blocklist(&config.redis, &ledger).await?;
+        let nodes = database.is_shared().then(|| Nodes::new(database.clone()));
+        let herald = Herald::new(blocklist.clone(), nodes.clone(), ledger.clock().clone(), metrics.clone());
+        let node = nodes.map(|_| {
+            let settings = node_settings(&config, &folder);
+            Node::new(settings, ledger.clone(), Arc::clone(&replica), herald.clone(), metrics.clone())
+        });
+        let queue = config.revocation.queue;
         let (revoker, recorder) =
-            Revoker::new(ledger.clone(), Arc::clone(&replica), config.revocation.queue, metrics.clone());
-        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone());
-        let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: &keys };
+            Revoker::new(ledger.clone(), Arc::clone(&replica), node.clone(), queue, metrics.clone());
+        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone())
+            .on_stale(on_stale(&config.revocation))
+            .with(blocklist);
+        let recorder = recorder.telling(herald.clone());
+        let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: keys.ring() };
         let sessions = parts.sessions(revoker, checker, metrics.clone())?;
         let recorder = Mutex::new(Some(recorder));
         let over = CancellationToken::new();
-        Ok(Self { config, folder, clock, database, ledger, replica, sessions, keys, metrics, recorder, over })
+        Ok(Self {
+            config,
+            folder,
+            clock,
+            database,
+            ledger,
+            replica,
+            node,
+            herald,
+            sessions,
+            keys,
+            metrics,
+            recorder,
+            over,
+        })
     }
 
-    /// Begins to load the filter, and to record when it is loaded. Until then checks are not answered and revocations
-    /// wait. A ledger that cannot be loaded ends the process.
+    /// Begins to load the filter, and to record. Until it is loaded checks are not answered, and revocations wait. A
+    /// ledger that cannot be loaded ends the process.
     pub fn begin(&self, tasks: &Tasks) -> JoinHandle<Result<(), StartError>> {
-        let named = database_error(&self.config, &self.folder);
         let recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (replica, ledger, clock) = (Arc::clone(&self.replica), self.ledger.clone(), self.clock.clone());
-        let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
-        tasks.spawn("load", async move {
-            let since = clock.boottime();
-            if let Err(error) = replica.load(&ledger).await {
-                let error = match error {
-                    LoadError::Database(source) => StartError::Database(named(source)),
-                    broken @ LoadError::Broken { .. } => StartError::Load(broken),
-                };
-                tracing::error!(%error, "the ledger cannot be loaded");
-                later.shutdown().fail(Fatal { task: "load", problem: error.to_string() });
-                return Err(error);
-            }
-            metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
-            let took_ms = clock.boottime().since(since).as_secs_f64() * 1e3;
-            tracing::info!(entries = replica.filter().entries, applied = %replica.applied(), took_ms, "ready");
-            let mut recorder = recorder;
-            later.supervise("recorder", Policy::Fatal, move || {
-                let (recorder, over) = (recorder.take(), over.clone());
-                async move {
-                    recorder.ok_or("the recorder runs once")?.run(over.cancelled()).await;
-                    Ok::<(), &str>(())
-                }
-            });
-            Ok(())
-        })
+        match &self.node {
+            Some(node) => self.begin_among(node, recorder, tasks),
+            None => self.begin_alone(recorder, tasks),
+        }
     }
 
     /// Begins, and waits until checks are answered.
@@ -251,7 +259,7 @@ impl App {
     pub fn admin(&self) -> Admin {
         Admin {
             sessions: self.sessions.clone(),
-            keys: Arc::clone(&self.keys),
+            keys: self.keys.clone(),
             key_lead: self.config.tokens.key_lead.duration(),
         }
     }
@@ -271,7 +279,7 @@ impl App {
     /// The signing keys.
     #[must_use]
     pub const fn keys(&self) -> &Arc<KeyRing> {
-        &self.keys
+        self.keys.ring()
     }
 
     /// Answers requests until the soft shutdown, then drains.
@@ -303,17 +311,21 @@ impl App {
             listen(listeners.public, public, public_handle, timeout),
             listen(listeners.management, management, management_handle, timeout),
         );
+        let limit = self.config.http.drain_timeout.duration();
+        self.end(&tasks, limit).await;
+        Ok(result.map(|_| ())?)
+    }
+
+    /// Ends what [`begin`](Self::begin) has begun, within `limit`, and closes the database.
+    pub async fn end(self, tasks: &Tasks, limit: Duration) {
         // Whoever waited for a revocation has its answer or is gone; what is still queued is recorded before we end.
         self.over.cancel();
-        if result.is_err() {
-            tasks.shutdown().drain();
-        }
-        let late = tasks.wait(self.config.http.drain_timeout.duration()).await;
+        tasks.shutdown().drain();
+        let late = tasks.wait(limit).await;
         if !late.is_empty() {
             tracing::warn!(tasks = ?late, "some tasks did not stop in time");
         }
         self.close().await;
-        Ok(result.map(|_| ())?)
     }
 
     /// Closes the database. What was acknowledged is durable with or without it.
@@ -329,12 +341,14 @@ impl App {
         let lead = self.config.tokens.key_lead.duration();
         AppState {
             sessions: self.sessions.clone(),
-            keys: Arc::clone(&self.keys),
+            keys: Arc::clone(self.keys.ring()),
             cookies: Arc::new(cookies(&self.config.cookies)),
             trust: Arc::new(Trust {
                 origins: self.config.http.allowed_origins.iter().map(ToString::to_string).collect(),
                 proxies: self.config.http.trusted_proxies.clone(),
                 accept: self.config.verify.accept,
+                serve_for: self.config.revocation.serve_for.duration(),
+                patience: self.config.http.request_timeout.duration().saturating_sub(ANSWERING),
                 jwks_max_age: (lead / 2).min(Duration::from_mins(5)).as_secs(),
             }),
             metrics: self.metrics.clone(),
@@ -342,7 +356,15 @@ impl App {
     }
 
     fn status(&self) -> Status {
-        Status::new(Arc::clone(&self.replica), self.ledger.clone(), self.sessions.clone(), self.metrics.clone())
+        Status::new(status::Parts {
+            replica: Arc::clone(&self.replica),
+            ledger: self.ledger.clone(),
+            sessions: self.sessions.clone(),
+            node: self.node.clone(),
+            blocklist: self.herald.blocklist().cloned(),
+            on_stale: on_stale(&self.config.revocation),
+            metrics: self.metrics.clone(),
+        })
     }
 
     /// The two stages of a shutdown, for both listeners.
@@ -360,91 +382,6 @@ impl App {
                 () = over.cancelled() => {}
             }
         });
-    }
-
-    fn maintain(&self, tasks: &Tasks) {
-        let (replica, ledger, metrics) = (Arc::clone(&self.replica), self.ledger.clone(), self.metrics.clone());
-        let shutdown = tasks.shutdown().clone();
-        tasks.supervise("filter growth", Policy::Restart, move || {
-            let (replica, ledger, metrics) = (Arc::clone(&replica), ledger.clone(), metrics.clone());
-            let soft = shutdown.soft().clone();
-            async move {
-                while soft.run_until_cancelled(replica.wants_growth()).await.is_some() {
-                    replica.grow(&ledger).await?;
-                    metrics.filter_rebuilds_total.at(RebuildReason::Growth).increment(1);
-                    tracing::info!(capacity = replica.filter().capacity, "the filter has grown");
-                }
-                Ok::<(), LoadError>(())
-            }
-        });
-        let (replica, ledger, metrics) = (Arc::clone(&self.replica), self.ledger.clone(), self.metrics.clone());
-        let shutdown = tasks.shutdown().clone();
-        tasks.supervise("filter rotation", Policy::Restart, move || {
-            let (replica, ledger, metrics) = (Arc::clone(&replica), ledger.clone(), metrics.clone());
-            let soft = shutdown.soft().clone();
-            async move {
-                while soft.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
-                    if replica.rotate(&ledger) {
-                        metrics.filter_rotations_total.increment(1);
-                    }
-                    metrics.upkeep();
-                }
-                Ok::<(), LoadError>(())
-            }
-        });
-        let upkeep = Upkeep {
-            ledger: self.ledger.clone(),
-            devices: Devices::new(self.database.clone()),
-            keys: Arc::clone(&self.keys),
-            metrics: self.metrics.clone(),
-        };
-        let shutdown = tasks.shutdown().clone();
-        tasks.supervise("maintenance", Policy::Restart, move || {
-            let upkeep = upkeep.clone();
-            let soft = shutdown.soft().clone();
-            async move {
-                while soft.run_until_cancelled(tokio::time::sleep(MAINTENANCE)).await.is_some() {
-                    upkeep.run(&soft).await?;
-                }
-                Ok::<(), DatabaseError>(())
-            }
-        });
-    }
-}
-
-/// What is done now and then.
-#[derive(Debug, Clone)]
-struct Upkeep {
-    ledger: Ledger,
-    devices: Devices,
-    keys: Arc<KeyRing>,
-    metrics: Metrics,
-}
-
-impl Upkeep {
-    async fn run(&self, stop: &CancellationToken) -> Result<(), DatabaseError> {
-        self.ledger.keep_time().await?;
-        let now = self.ledger.clock().now();
-        self.keys.set_max_access_ttl(self.ledger.lifetimes().ceiling(now));
-        // A retired key's file stays for a day: long enough to look into what it has signed.
-        if let Err(error) = self.keys.prune(now, Duration::from_hours(24)) {
-            tracing::warn!(%error, "a retired key could not be removed");
-        }
-        // Small statements with a pause between them, until nothing is due: whoever revokes waits for one at most.
-        loop {
-            let revocations = self.ledger.prune(PRUNE_ROWS).await?;
-            let sessions = self.devices.prune(now, PRUNE_ROWS).await?;
-            let swept = self.devices.sweep(now, PRUNE_ROWS).await?;
-            self.metrics.pruned_total.at(PrunedTable::Revocations).increment(revocations);
-            self.metrics.pruned_total.at(PrunedTable::Sessions).increment(sessions);
-            if revocations + sessions + swept == 0 || stop.is_cancelled() {
-                break;
-            }
-            tokio::time::sleep(PRUNE_PAUSE).await;
-        }
-        self.metrics.prune_backlog.at(PrunedTable::Revocations).set(self.ledger.prune_backlog().await?);
-        self.metrics.prune_backlog.at(PrunedTable::Sessions).set(self.devices.prune_backlog(now).await?);
-        Ok(())
     }
 }
 
@@ -498,8 +435,45 @@ impl Parts<'_> {
     }
 }
 
-/// The file of the server's own key; a data folder that was ever used has one.
-pub const SECRET_FILE: &str = "server.secret";
+async fn open_blocklist(redis: &config::Redis, ledger: &Ledger) -> Result<Option<Blocklist>, BlocklistError> {
+    if redis.url.is_empty() {
+        return Ok(None);
+    }
+    let settings = blocklist::Settings {
+        url: redis.url.expose().to_owned(),
+        prefix: redis.prefix.clone(),
+        timeout: redis.timeout.duration(),
+    };
+    let (blocklist, warnings) = Blocklist::open(settings, ledger.deployment()).await?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Some(blocklist))
+}
+
+fn node_settings(config: &Config, folder: &DataFolder) -> node::Settings {
+    let revocation = &config.revocation;
+    let name = Some(config.node.name.clone()).filter(|name| !name.is_empty());
+    node::Settings {
+        lease: revocation.lease.duration(),
+        serve_for: revocation.serve_for.duration(),
+        pull: revocation.pull.duration(),
+        name: name.or_else(host_name).unwrap_or_default(),
+        memo: Some(folder.path().join("node")),
+    }
+}
+
+fn host_name() -> Option<String> {
+    Some(std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_owned())
+}
+
+fn on_stale(revocation: &config::Revocation) -> OnStale {
+    match revocation.on_stale {
+        config::OnStale::Deny => OnStale::Deny,
+        config::OnStale::Ask => OnStale::Ask,
+        config::OnStale::ServeFor => OnStale::ServeFor(revocation.serve_for.duration()),
+    }
+}
 
 /// The file of the embedded database.
 #[must_use]

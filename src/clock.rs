@@ -9,7 +9,7 @@ use std::{
     fmt,
     ops::{Add, Sub},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -199,6 +199,8 @@ struct State {
     offset_ms: AtomicI64,
     /// Ledger time is at least this: what `now` had reached when the offset was last lowered.
     floor_ms: AtomicI64,
+    /// One reading at a time: renewals and the upkeep both bring them.
+    adopting: Mutex<()>,
 }
 
 impl LedgerClock {
@@ -206,7 +208,8 @@ impl LedgerClock {
     #[must_use]
     pub fn new(clock: Clock, reading: Timestamp, at: BootInstant) -> Self {
         let offset_ms = AtomicI64::new(reading.0 - boot_ms(at));
-        Self { clock, state: Arc::new(State { offset_ms, floor_ms: AtomicI64::new(reading.0) }) }
+        let floor_ms = AtomicI64::new(reading.0);
+        Self { clock, state: Arc::new(State { offset_ms, floor_ms, adopting: Mutex::default() }) }
     }
 
     /// Ledger time now. Two calls never give a later and then an earlier time.
@@ -219,8 +222,8 @@ impl LedgerClock {
     /// Takes a reading of the ledger's clock, made at `at` or later.
     ///
     /// A reading behind what this clock shows holds it still until the ledger has caught up; it never goes back.
-    /// Readings come from one task at a time.
     pub fn adopt(&self, reading: Timestamp, at: BootInstant) {
+        let _one = self.state.adopting.lock().unwrap_or_else(PoisonError::into_inner);
         // The floor is raised before the offset may sink, so no reader sees the lower offset without the floor.
         self.state.floor_ms.fetch_max(self.now().0, Ordering::AcqRel);
         self.state.offset_ms.store(reading.0 - boot_ms(at), Ordering::Release);

@@ -104,6 +104,24 @@ impl Database {
         }))
     }
 
+    /// The connection of a node's renewals: its own, so that no user's request makes them late. On SQLite there are no
+    /// renewals, and it is the one that writes.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`] when it does not come free in time, or cannot be made.
+    pub async fn renew(&self) -> Result<Connection, DatabaseError> {
+        Ok(Connection(match &self.0 {
+            Kind::Sqlite(file) => Link::Sqlite(file.writer.acquire().await?),
+            Kind::Postgres(server) => Link::Postgres(server.renewer.acquire().await?),
+        }))
+    }
+
+    /// Whether any number of nodes can share it.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.0, Kind::Postgres(_))
+    }
+
     /// Begins a transaction.
     ///
     /// # Errors
@@ -202,7 +220,7 @@ fn migration_error(error: sqlx::migrate::MigrateError) -> DatabaseError {
 }
 
 /// Closes pools one after the other.
-async fn close<DB: sqlx::Database>(pools: [&Pool<DB>; 2]) {
+async fn close<DB: sqlx::Database>(pools: impl IntoIterator<Item = &Pool<DB>>) {
     for pool in pools {
         pool.close().await;
     }

@@ -9,6 +9,7 @@ pub mod error;
 pub mod extract;
 pub mod leaving;
 pub mod middleware;
+pub mod prefer;
 pub(crate) mod routes;
 pub mod state;
 
@@ -29,7 +30,7 @@ use tower_http::{
 
 use self::{
     middleware::Observer,
-    routes::{account, login, logout, management, verify},
+    routes::{account, login, logout, management, receipts, verify},
     state::AppState,
 };
 
@@ -65,6 +66,8 @@ pub fn public(state: AppState, observer: Observer, limits: Limits) -> Router {
         .with_state(state.clone());
     let bodiless = Router::new()
         .route("/v1/auth/verify", any(verify::verify))
+        .route("/v1/auth/verify/{on_stale}", any(verify::verify_on_stale))
+        .route("/v1/revocations/{seq}", get(receipts::progress))
         .route("/.well-known/jwks.json", get(verify::jwks))
         .with_state(state);
     layered(router, bodiless, observer, limits, cors)
@@ -118,7 +121,12 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             extract::CSRF_TOKEN,
             HeaderName::from_static("prefer"),
         ])
-        .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, HeaderName::from_static("x-kickout-seq")])
+        .expose_headers([
+            header::RETRY_AFTER,
+            header::WWW_AUTHENTICATE,
+            header::LOCATION,
+            HeaderName::from_static("x-kickout-seq"),
+        ])
         .max_age(PREFLIGHT_MAX_AGE);
     Some(layer)
 }

@@ -43,6 +43,7 @@
 //! | [`revocation`] | the heart: ledger, filter, checker, revoker |
 //! | [`csrf`], [`cookies`] | the two rules of browsers |
 //! | [`database`] | the SQL database, SQLite or PostgreSQL: opening, migrating, asking, telling its troubles apart |
+//! | [`keystore`], [`vault`] | where keys are kept; secrets that nodes share through PostgreSQL, encrypted |
 //! | [`lifecycle`], [`telemetry`] | tasks and shutdown; logs and metrics |
 //! | [`config`] | plain values and where they come from |
 //! | [`clock`], [`ids`], [`secret`] | time, identifiers, randomness and keys |
@@ -58,6 +59,7 @@ pub mod database;
 pub mod http;
 pub mod ids;
 pub mod instance;
+pub mod keystore;
 pub mod lifecycle;
 pub mod passwords;
 pub mod revocation;
@@ -67,3 +69,4 @@ pub mod status;
 pub mod telemetry;
 pub mod tokens;
 pub mod users;
+pub mod vault;

@@ -26,12 +26,12 @@
 //! 8. **Answer last.** A receipt is given after the commit is durable and applied here. Where one process owns the
 //!    ledger, here is everywhere. ([`Revoker`])
 //! 9. **Leases.** Where several nodes share a ledger, each answers only while its lease is valid, and a receipt waits
-//!    until every node has applied the revocation, is gone, or must have stopped by itself. ([`lease`], [`node`]; the
-//!    program runs one node so far and refuses more)
+//!    until every node has applied the revocation, is gone, or must have stopped by itself. ([`lease`], [`node`])
 
 pub mod blocklist;
 pub mod feed;
 pub mod filter;
+pub mod herald;
 pub mod known;
 pub mod lease;
 pub mod ledger;
@@ -48,7 +48,8 @@ use crate::ids::{Generation, LedgerId, SessionId, Subject, TokenId};
 pub use self::{
     checker::{Checked, Checker, OnStale},
     ledger::{Act, Outcome},
-    revoker::{Receipt, Recorder, RevokeError, Revoked, Revoker},
+    node::Reach,
+    revoker::{Applied, Patience, Pending, Receipt, Recorder, RevokeError, Revoked, Revoker},
 };
 
 /// What a revocation names.
@@ -152,6 +153,8 @@ pub enum Tier {
     Filter,
     /// An answer that was looked up before.
     Known,
+    /// The blocklist.
+    Blocklist,
     /// The ledger.
     Ledger,
 }

@@ -17,7 +17,8 @@ use crate::{
     ids::{Seq, SessionId, Subject},
     passwords::{Input, Password, Passwords, Policy, PoolError, Refusal, TooLong, Verification},
     revocation::{
-        Act, Cause, Checked, Checker, Ignorance, Presented, Receipt, RevokeError, Revoked, Revoker, Verdict,
+        Act, Cause, Checked, Checker, Ignorance, OnStale, Patience, Presented, Receipt, RevokeError, Revoked, Revoker,
+        Verdict,
         ledger::{Kept, Ledger},
     },
     telemetry::metrics::{LoginOutcome, Metrics, SignupOutcome},
@@ -216,6 +217,10 @@ pub struct Sessions(Arc<Parts>);
 /// Tries of a login whose account changes under it: more than two at once is not a coincidence.
 const LOGIN_TRIES: usize = 2;
 
+/// How long a login waits until the browser's old session is dead on every node: a healthy cluster takes milliseconds,
+/// and with a dead node nobody should wait for its hold to log in. The receipt says how far it has come.
+const REPLACING: Patience = Patience::AtMost(Duration::from_secs(1));
+
 /// Refresh tokens of one request that are looked up at most: each costs a look into the database.
 const REFRESH_TRIES: usize = 4;
 
@@ -324,10 +329,10 @@ impl Sessions {
         let (session, access, refresh) = opened.ok_or(Error::Conflict)?;
         let mut ended = None;
         for old in login.replaces {
-            match self.0.revoker.revoke(Act::Session { session: old, of: None }).await {
+            match self.revoke(Act::Session { session: old, of: None }, REPLACING).await {
                 Ok(revoked) => ended = ended.or(Some(revoked.receipt).filter(|receipt| !receipt.already)),
-                Err(RevokeError::Absent) => {}
-                Err(error) => return Err(error.into()),
+                Err(Error::NoSession) => {}
+                Err(error) => return Err(error),
             }
         }
         // After that: the browser's old session must not push out another device.
@@ -392,7 +397,8 @@ impl Sessions {
     async fn make_room(&self, subject: Subject, spare: SessionId) -> Result<(), Error> {
         let limit = self.0.settings.max_per_user;
         for session in self.0.devices.beyond(subject, spare, limit, self.clock().now()).await? {
-            match self.0.revoker.revoke(Act::Session { session, of: Some(subject) }).await {
+            // It is recorded; nobody waits for it to be in force.
+            match self.0.revoker.begin(Act::Session { session, of: Some(subject) }).await {
                 Ok(_) | Err(RevokeError::Absent) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -405,8 +411,16 @@ impl Sessions {
     /// # Errors
     /// [`AuthError`].
     pub async fn authenticate(&self, token: &str) -> Result<Caller, AuthError> {
+        self.authenticate_with(token, None).await
+    }
+
+    /// As [`authenticate`](Self::authenticate), under another policy for when this node's lease is over.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn authenticate_with(&self, token: &str, on_stale: Option<OnStale>) -> Result<Caller, AuthError> {
         let claims = self.verify(token)?;
-        let checked = self.check(&claims).await;
+        let checked = self.check(&claims, on_stale).await;
         match checked.verdict {
             Verdict::Active => Ok(Caller { claims, seq: checked.seq }),
             Verdict::Revoked(cause) => Err(AuthError::Ended(cause)),
@@ -423,7 +437,7 @@ impl Sessions {
         })
     }
 
-    async fn check(&self, claims: &Claims) -> Checked {
+    async fn check(&self, claims: &Claims, on_stale: Option<OnStale>) -> Checked {
         let presented = Presented {
             token: claims.jti,
             session: claims.sid,
@@ -431,7 +445,10 @@ impl Sessions {
             generation: claims.generation,
             epoch: claims.epoch,
         };
-        self.0.checker.check(&presented).await
+        match on_stale {
+            Some(on_stale) => self.0.checker.check_with(&presented, on_stale).await,
+            None => self.0.checker.check(&presented).await,
+        }
     }
 
     /// Whose sessions credentials are of, also if those sessions have ended: enough to end them (again). The access
@@ -469,18 +486,27 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::NoSession`] if it is not this user's; [`Error::Revoke`].
-    pub async fn end_session(&self, session: SessionId, of: Subject) -> Result<Receipt, Error> {
-        Ok(self.0.revoker.revoke(Act::Session { session, of: Some(of) }).await?.receipt)
+    pub async fn end_session(&self, session: SessionId, of: Subject, patience: Patience) -> Result<Receipt, Error> {
+        Ok(self.revoke(Act::Session { session, of: Some(of) }, patience).await?.receipt)
+    }
+
+    async fn revoke(&self, act: Act, patience: Patience) -> Result<Revoked, Error> {
+        Ok(self.0.revoker.begin(act).await?.receipt(patience).await?)
     }
 
     /// Ends all sessions of the caller, or all others.
     ///
     /// # Errors
     /// [`Error::Revoke`].
-    pub async fn log_out_everywhere(&self, caller: &Caller, keep_current: bool) -> Result<Ended, Error> {
+    pub async fn log_out_everywhere(
+        &self,
+        caller: &Caller,
+        keep_current: bool,
+        patience: Patience,
+    ) -> Result<Ended, Error> {
         let window = self.0.issuer.window(self.clock().now());
         let keep = keep_current.then_some(caller.claims.sid);
-        let revoked = self.0.revoker.revoke(Act::Subject { subject: caller.claims.sub, keep }).await?;
+        let revoked = self.revoke(Act::Subject { subject: caller.claims.sub, keep }, patience).await?;
         Ok(self.ended(window, caller, revoked))
     }
 
@@ -489,7 +515,13 @@ impl Sessions {
     /// # Errors
     /// [`Error::WrongCurrent`], [`Error::Password`], [`Error::Conflict`], [`Error::Busy`], [`Error::Revoke`],
     /// [`Error::Database`].
-    pub async fn change_password(&self, caller: &Caller, current: Input, new: Input) -> Result<Ended, Error> {
+    pub async fn change_password(
+        &self,
+        caller: &Caller,
+        current: Input,
+        new: Input,
+        patience: Patience,
+    ) -> Result<Ended, Error> {
         let subject = caller.claims.sub;
         let account = self.0.users.by_id(subject).await?.ok_or(Error::NoSession)?;
         let current = Password::from_input(current).map_err(|TooLong| Error::WrongCurrent)?;
@@ -502,7 +534,7 @@ impl Sessions {
         let window = self.0.issuer.window(self.clock().now());
         let keep = Some(caller.claims.sid);
         let act = Act::Password { subject, version: account.version, password, keep };
-        let revoked = self.0.revoker.revoke(act).await?;
+        let revoked = self.revoke(act, patience).await?;
         Ok(self.ended(window, caller, revoked))
     }
 

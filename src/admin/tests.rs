@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use std::{io, sync::Mutex};
 
 use serde_json::json;
@@ -113,8 +115,8 @@ fn each_error_has_its_kind_and_says_what_to_do() {
         (RevokeError::Ledger(Arc::new(busy())).into(), Unavailable, "try again"),
         (RevokeError::Unapplied(Arc::new(broken)).into(), Unavailable, "Try again for a receipt"),
         (RevokeError::Full.into(), Unavailable, "Nothing was done"),
-        (KeyError::Full { path: "keys".into() }.into(), Refused, "Prune"),
-        (KeyError::Generate.into(), Internal, "could not make a key"),
+        (KeysError::from(KeyError::Full { path: "keys".into() }).into(), Refused, "Prune"),
+        (KeysError::from(KeyError::Generate).into(), Internal, "could not make a key"),
     ];
     for (problem, kind, words) in cases {
         assert_eq!(problem.kind, kind, "{problem}");

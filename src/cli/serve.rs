@@ -16,6 +16,7 @@ use crate::{
     app::{self, App, Listeners},
     clock::Clock,
     config::{Config, Loaded},
+    database,
     instance::{self, Announcement, DataFolder},
     lifecycle::{Shutdown, Tasks},
     secret, telemetry,
@@ -59,7 +60,7 @@ pub(super) async fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
     let loading = app.begin(&tasks);
     tracing::info!(http = %addresses.public, management = %addresses.management, "serving");
 
-    let count = run(app.serve(listeners, tasks, token), signals, &shutdown, CUT_LIMIT).await?;
+    let count = run(Box::pin(app.serve(listeners, tasks, token)), signals, &shutdown, CUT_LIMIT).await?;
     if loading.is_finished()
         && let Ok(Err(error)) = loading.await
     {
@@ -190,7 +191,8 @@ fn banner(config: &Config, app: &App, addresses: Addresses) -> String {
     let database = if config.database.url.is_empty() {
         app::database_file(app.folder()).display().to_string()
     } else {
-        "SQLite, as database.url says".to_owned()
+        let kind = if database::is_postgres(config.database.url.expose()) { "PostgreSQL" } else { "SQLite" };
+        format!("{kind}, as database.url says")
     };
     written(config, addresses, app.folder().path(), &database, &key)
 }

@@ -7,10 +7,12 @@ use serde::Deserialize;
 
 use crate::{
     admin::{Answer, Command, Problem, ProblemKind},
-    app::{self, App},
+    app::App,
     clock::Clock,
     config::Config,
+    database,
     instance::{self, Announcement, DataFolder, FolderError},
+    keystore,
     lifecycle::{Shutdown, Tasks},
 };
 
@@ -43,7 +45,7 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 /// [`Failure`].
 pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failure> {
     // A mistaken folder must not look like an empty service: a revocation there would come with a good receipt.
-    if !command.begins() && !config.data_dir.exists() {
+    if !command.begins() && !was_used(&config) && !config.data_dir.exists() {
         return Err(never_used(&config));
     }
     let clock = Clock::System;
@@ -71,9 +73,9 @@ pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failu
     }
 }
 
-/// Whether a data folder has ever been used: any folder may have a common name.
+/// Whether a data folder has ever been used: any folder may have a common name. What nodes share is in no folder.
 pub(super) fn was_used(config: &Config) -> bool {
-    config.data_dir.join(app::SECRET_FILE).exists()
+    database::is_postgres(config.database.url.expose()) || config.data_dir.join(keystore::SECRET_FILE).exists()
 }
 
 pub(super) fn never_used(config: &Config) -> Failure {
@@ -100,12 +102,7 @@ async fn offline(config: Config, folder: DataFolder, command: Command) -> Result
         Ok(()) => app.admin().run(command).await.map_err(Failure::from),
         Err(error) => Err(error.into()),
     };
-    tasks.shutdown().drain();
-    app.close().await;
-    let left = tasks.wait(END_LIMIT).await;
-    if !left.is_empty() {
-        tracing::warn!(tasks = ?left, "not everything ended in time");
-    }
+    app.end(&tasks, END_LIMIT).await;
     if result.is_ok() {
         output::hint(&format!("No server runs on {place}: this was done in the folder itself."));
     }

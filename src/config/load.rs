@@ -474,6 +474,12 @@ mod tests {
     fn what_several_nodes_need_is_asked_for_and_what_cannot_be_done_is_refused() {
         for (toml, expected) in [
             ("database.url = 'postgres://db/x'", "tokens.key_encryption_key, which encrypts them there, is not set"),
+            (
+                &format!(
+                    "database.url = 'postgres://db/x'\ntokens = {{ key_encryption_key = '{KEY}', key_lead = '59s' }}"
+                ),
+                "than it may take until every node has a new key. Write 1m or more",
+            ),
             ("tokens.key_encryption_key = '123456'", "the value is not 64 hexadecimal digits. Make one with: openssl"),
             ("redis.url = 'http://hunter2'", "the value begins with none of redis://, rediss:// and unix://"),
             ("redis.mode = 'cluster'", "redis.mode is cluster, which this version does not do. Use single"),

@@ -394,6 +394,16 @@ fn cluster_conflicts(config: &Config, conflicts: &mut Vec<Conflict>) {
             remedy: "Make a key with `openssl rand -hex 32`, and give the same one to every node".to_owned(),
         });
     }
+    if is_postgres && config.tokens.key_lead < secs(60) {
+        conflicts.push(Conflict {
+            keys: &["tokens.key_lead", "database.url"],
+            wrong: format!(
+                "tokens.key_lead ({}) is shorter than it may take until every node has a new key",
+                config.tokens.key_lead
+            ),
+            remedy: "Write 1m or more".to_owned(),
+        });
+    }
     let revocation = &config.revocation;
     if revocation.on_stale == OnStale::ServeFor && revocation.serve_for == secs(0) {
         conflicts.push(Conflict {

@@ -24,10 +24,14 @@ use super::{DatabaseError, migration_error};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections that read, and as many that write, so that a load of the ledger never waits behind logins or they behind
-/// it. A node's revocations share one transaction at a time, a login holds a connection for one statement and a commit:
-/// 4 at 5 ms are 800 logins per second, more than a machine can hash passwords for. The server must allow 8 per node.
+/// it. A node's renewals have a connection of their own, and what it hears another. A node's revocations share one transaction at a time, a login holds a connection for one statement and a commit:
+/// 4 at 5 ms are 800 logins per second, more than a machine can hash passwords for. The server must allow 10 per node.
 const READERS: u32 = 4;
 const WRITERS: u32 = 4;
+
+/// How long a connection for a renewal may take to be made. The old one is not tried first: a renewal that meets a dead
+/// connection gives it up at its limit, and the next one must not wait for that again.
+const RENEWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a commit may take before its outcome is asked for on another connection.
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
@@ -43,6 +47,7 @@ const WRITING: [(&str, &str); 2] = [("lock_timeout", "5s"), ("idle_in_transactio
 pub(super) struct Server {
     pub(super) readers: PgPool,
     pub(super) writers: PgPool,
+    pub(super) renewer: PgPool,
 }
 
 impl Server {
@@ -62,7 +67,13 @@ impl Server {
                 .after_connect(|connection, _| Box::pin(prepare(connection)))
                 .connect_lazy_with(options.clone().options(settings))
         };
-        Ok(Self { readers: pool(READERS, READING), writers: pool(WRITERS, WRITING) })
+        let renewer = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(RENEWER_TIMEOUT)
+            .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(prepare(connection)))
+            .connect_lazy_with(options.clone().options(WRITING));
+        Ok(Self { readers: pool(READERS, READING), writers: pool(WRITERS, WRITING), renewer })
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, DatabaseError> {
@@ -78,7 +89,7 @@ impl Server {
     }
 
     pub(super) async fn close(&self) {
-        super::close([&self.readers, &self.writers]).await;
+        super::close([&self.renewer, &self.readers, &self.writers]).await;
     }
 }
 

@@ -4,4 +4,5 @@ pub mod account;
 pub mod login;
 pub mod logout;
 pub mod management;
+pub mod receipts;
 pub mod verify;

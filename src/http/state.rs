@@ -1,6 +1,6 @@
 //! What handlers can ask for. One state; an extractor takes exactly the part it uses.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
 use ipnet::IpNet;
@@ -31,6 +31,10 @@ pub struct Trust {
     pub proxies: Vec<IpNet>,
     /// Which credentials forward-auth looks at.
     pub accept: Accept,
+    /// How long checks may go on beyond the lease on a route that says so.
+    pub serve_for: Duration,
+    /// How long a request waits for other nodes at most.
+    pub patience: Duration,
     /// How long a JWKS may be cached, in seconds: well within the time a new key is published before it signs.
     pub jwks_max_age: u64,
 }

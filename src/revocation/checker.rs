@@ -3,15 +3,16 @@
 //! The common case is [`Checker::glance`]: a few atomic loads and the filter's probes, no lock, no await. Only a
 //! "maybe" goes on to the answers known already and then to the ledger.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     ids::Seq,
-    telemetry::metrics::{CheckCause, CheckTier, CheckVerdict, Metrics},
+    telemetry::metrics::{CheckCause, CheckTier, CheckVerdict, LookOutcome, Metrics},
 };
 
 use super::{
     Cause, Ignorance, Presented, Target, Tier, Verdict,
+    blocklist::Blocklist,
     filter::IDS_PER_CHECK,
     known::Exact,
     ledger::Ledger,
@@ -36,6 +37,7 @@ pub struct Checked {
 pub struct Checker {
     replica: Arc<Replica>,
     ledger: Ledger,
+    blocklist: Option<Blocklist>,
     on_stale: OnStale,
     metrics: Metrics,
 }
@@ -48,6 +50,9 @@ pub enum OnStale {
     Deny,
     /// It asks the ledger, at every check.
     Ask,
+    /// It goes on from memory for so long beyond the lease. The node's registered hold includes it, so a revocation that
+    /// meets a dead node waits for it too.
+    ServeFor(Duration),
 }
 
 /// What the sight of memory alone has told.
@@ -66,7 +71,14 @@ impl Checker {
     /// A checker over this node's replica, with the ledger for the second look.
     #[must_use]
     pub const fn new(replica: Arc<Replica>, ledger: Ledger, metrics: Metrics) -> Self {
-        Self { replica, ledger, on_stale: OnStale::Deny, metrics }
+        Self { replica, ledger, blocklist: None, on_stale: OnStale::Deny, metrics }
+    }
+
+    /// With a blocklist, which is asked before the ledger is.
+    #[must_use]
+    pub fn with(mut self, blocklist: Option<Blocklist>) -> Self {
+        self.blocklist = blocklist;
+        self
     }
 
     /// With another policy for when the lease is over.
@@ -78,10 +90,17 @@ impl Checker {
 
     /// Whether a token, whose signature and claims were verified, has been taken back.
     pub async fn check(&self, presented: &Presented) -> Checked {
-        let checked = match self.glance(presented) {
+        self.check_with(presented, self.on_stale).await
+    }
+
+    /// As [`check`](Self::check), under another policy for when the lease is over. One that serves for longer than the
+    /// node has registered is not for the asking: the caller takes the durations from the configuration.
+    pub async fn check_with(&self, presented: &Presented, on_stale: OnStale) -> Checked {
+        let checked = match self.glance(presented, on_stale) {
             Glance::Decided(checked) => checked,
-            Glance::Maybe { ids, seq } => self.look(presented, ids, seq).await,
-            Glance::Stale => self.ask(presented).await,
+            // Boxed: what rarely happens must not make every check's future large.
+            Glance::Maybe { ids, seq } => Box::pin(self.look(presented, ids, seq)).await,
+            Glance::Stale => Box::pin(self.ask(presented, on_stale)).await,
         };
         self.count(&checked);
         checked
@@ -108,6 +127,7 @@ impl Checker {
             Tier::None => CheckTier::None,
             Tier::Filter => CheckTier::Filter,
             Tier::Known => CheckTier::Known,
+            Tier::Blocklist => CheckTier::Blocklist,
             Tier::Ledger => CheckTier::Ledger,
         };
         self.metrics.check(verdict, cause, tier);
@@ -116,13 +136,20 @@ impl Checker {
         }
     }
 
-    fn glance(&self, presented: &Presented) -> Glance {
+    fn glance(&self, presented: &Presented, on_stale: OnStale) -> Glance {
         let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, has_false_positive: false });
         // The time first, from the kernel and in this check; then the lease; then the filter. In another order a node
         // that slept in between could answer from what it knew before.
         let lease = &self.replica.lease;
-        if !lease.is_unlimited() && !lease.is_valid(self.ledger.clock().source().boottime()) {
-            return Glance::Stale;
+        if !lease.is_unlimited() {
+            let now = self.ledger.clock().source().boottime();
+            match on_stale {
+                _ if lease.is_valid(now) => {}
+                OnStale::ServeFor(beyond) if lease.is_within(now, beyond) => {
+                    self.metrics.checks_beyond_lease_total.increment(1);
+                }
+                _ => return Glance::Stale,
+            }
         }
         if self.replica.state() != NodeState::Live {
             return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0));
@@ -141,7 +168,7 @@ impl Checker {
     }
 
     /// The lease is over: nothing that this node has in memory says "alive" any more.
-    async fn ask(&self, presented: &Presented) -> Checked {
+    async fn ask(&self, presented: &Presented, on_stale: OnStale) -> Checked {
         let seq = self.replica.applied();
         let unknown = |ignorance| Checked {
             verdict: Verdict::Unknown(ignorance),
@@ -149,7 +176,7 @@ impl Checker {
             seq,
             has_false_positive: false,
         };
-        if self.on_stale == OnStale::Deny {
+        if on_stale != OnStale::Ask {
             return unknown(Ignorance::Stale);
         }
         match self.ledger.cause(presented).await {
@@ -169,6 +196,7 @@ impl Checker {
     /// The exact look for the ids that the filter was not sure of.
     async fn look(&self, presented: &Presented, ids: u8, seq: Seq) -> Checked {
         let keys = keys(presented);
+        let mut has_asked = false;
         let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, has_false_positive: false };
         for (i, target) in targets(presented).into_iter().enumerate().filter(|(i, _)| ids & (1 << i) != 0) {
             let key = keys[i];
@@ -183,6 +211,13 @@ impl Checker {
             let exact = if let Some((exact, _)) = known {
                 exact
             } else {
+                // One round trip for all ids, once. What it does not say means nothing.
+                if !has_asked && let Some(found) = self.ask_blocklist(presented).await {
+                    checked.tier = Tier::Blocklist;
+                    checked.verdict = Verdict::Revoked(found);
+                    return checked;
+                }
+                has_asked = true;
                 checked.tier = Tier::Ledger;
                 let as_of = self.replica.applied();
                 match self.ledger.exact(target).await {
@@ -204,6 +239,30 @@ impl Checker {
             checked.has_false_positive |= exact == Exact::Absent;
         }
         checked
+    }
+
+    /// What the blocklist says against a token, if anything. A hit is true for good, so what it says of one id is kept;
+    /// of a subject it may know less than the ledger, and only this answer counts.
+    async fn ask_blocklist(&self, presented: &Presented) -> Option<Cause> {
+        let looked = self.blocklist.as_ref()?.look(presented).await;
+        self.metrics
+            .blocklist_looks_total
+            .at(match &looked {
+                Ok(Some(_)) => LookOutcome::Hit,
+                Ok(None) => LookOutcome::Miss,
+                Err(_) => LookOutcome::Failed,
+            })
+            .increment(1);
+        let found = looked.ok().flatten()?;
+        let dead = match found {
+            Cause::Token => Target::Token(presented.token).key(),
+            Cause::Session => Target::Session(presented.session).key(),
+            _ => None,
+        };
+        if let Some(key) = dead {
+            self.replica.known.remember(key, Exact::Revoked, self.replica.applied());
+        }
+        Some(found)
     }
 }
 

@@ -75,6 +75,20 @@ impl Lease {
         now.as_nanos() < self.valid_until.load(Ordering::Acquire)
     }
 
+    /// Whether it is over by less than `beyond` at `now`: what a policy may allow that the node's registered hold
+    /// includes. A lease that was ended, or never given, is not over by any time.
+    #[must_use]
+    pub fn is_within(&self, now: BootInstant, beyond: Duration) -> bool {
+        let until = self.valid_until.load(Ordering::Acquire);
+        until != 0 && now < BootInstant::from_nanos(until) + beyond
+    }
+
+    /// Whether there is one, valid or over.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.valid_until.load(Ordering::Acquire) != 0
+    }
+
     /// How long it is still valid.
     #[must_use]
     pub fn remaining(&self, now: BootInstant) -> Duration {
@@ -119,10 +133,14 @@ pub struct Renewal {
     pub floor: Generation,
     /// Ledger time.
     pub time: Timestamp,
-    /// Whether the server that answered is the one that the ledger knows.
+    /// The server that answered.
+    pub server: String,
+    /// Whether it is the one that the ledger knows.
     pub is_known_server: bool,
-    /// Whether that server has been in charge for long enough.
+    /// Whether it is known, and has been in charge for long enough.
     pub is_settled: bool,
+    /// The longest hold that any node has ever had.
+    pub max_hold: Duration,
     /// The transactions after the node's cursor, in order; whole ones only.
     pub batches: Vec<Batch>,
 }
@@ -142,10 +160,12 @@ pub struct Nodes {
     database: Database,
 }
 
-/// The name of the server that runs a statement: its cluster and its timeline, which a promotion raises.
+/// The name of the server that runs a statement: its cluster, its timeline, which a promotion raises, and when it was
+/// started. A server that was started again may stand on an older copy of its files, and nothing else in it says so.
 macro_rules! server {
     () => {
         "(SELECT system_identifier::text || '/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+              || '/' || extract(epoch FROM pg_postmaster_start_time())::text
           FROM pg_control_system())"
     };
 }
@@ -196,12 +216,13 @@ impl Nodes {
         applied: Seq,
         hold: Duration,
         cursor: Seq,
+        within: Duration,
     ) -> Result<Option<Renewal>, DatabaseError> {
         let rows = sql(concat!(
             "WITH me AS (UPDATE nodes SET beat = beat + 1, applied = $3, hold = $4 WHERE id = $1 AND beat = $2 RETURNING id)
              SELECT h.ledger, h.seq AS head_seq, h.tag AS head_tag, h.floor AS head_floor,
                     {greatest}(h.clock, {wall}) AS time, h.settled::int::bigint AS settled,
-                    (h.server = ", server!(), ")::int::bigint AS known,
+                    (h.server = ", server!(), ")::int::bigint AS known, ", server!(), " AS server, h.max_hold,
                     r.seq, r.prev, r.tag, r.kind, r.id, r.floor, r.except_sid, r.until
              FROM me CROSS JOIN head h
              LEFT JOIN LATERAL (SELECT * FROM revocations WHERE seq > $5 ORDER BY seq, n LIMIT $6) r ON true
@@ -213,7 +234,8 @@ impl Nodes {
         .bind(millis(hold))
         .bind(cursor.0)
         .bind(RENEWAL_ROWS)
-        .fetch_all(&mut self.database.write().await?)
+        .within(within)
+        .fetch_all(&mut self.database.renew().await?)
         .await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let ledger = LedgerId::from(first.uuid("ledger")?);
@@ -224,8 +246,10 @@ impl Nodes {
             head: Cursor { seq: Seq(first.int("head_seq")?), tag: Tag(first.int("head_tag")?) },
             floor: Generation(first.int("head_floor")?),
             time: Timestamp::from_millis(first.int("time")?),
+            server: first.text("server")?,
             is_known_server: first.int("known")? == 1,
-            is_settled: first.int("settled")? == 1,
+            is_settled: first.int("known")? == 1 && first.int("settled")? == 1,
+            max_hold: duration(first.int("max_hold")?),
             batches: if has_rows { rows::batches(ledger, &rows, is_full)? } else { Vec::new() },
         }))
     }
@@ -234,10 +258,11 @@ impl Nodes {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn beat(&self, id: NodeId) -> Result<Option<i64>, DatabaseError> {
+    pub async fn beat(&self, id: NodeId, within: Duration) -> Result<Option<i64>, DatabaseError> {
         let row = sql("SELECT beat FROM nodes WHERE id = $1")
             .bind(id.uuid())
-            .fetch_optional(&mut self.database.write().await?)
+            .within(within)
+            .fetch_optional(&mut self.database.renew().await?)
             .await?;
         row.map(|row| row.int("beat")).transpose()
     }
@@ -292,9 +317,21 @@ impl Nodes {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn acknowledge(&self, id: NodeId, ledger: LedgerId, seq: Seq) -> Result<(), DatabaseError> {
+        self.say(ACK_CHANNEL, format!("{id} {ledger} {seq}")).await
+    }
+
+    /// Says to all nodes that there is something to pull.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn announce(&self, seq: Seq) -> Result<(), DatabaseError> {
+        self.say(FEED_CHANNEL, seq.to_string()).await
+    }
+
+    async fn say(&self, channel: &'static str, words: String) -> Result<(), DatabaseError> {
         sql("SELECT pg_notify($1, $2)::text")
-            .bind(ACK_CHANNEL)
-            .bind(format!("{id} {ledger} {seq}"))
+            .bind(channel)
+            .bind(words)
             .fetch_all(&mut self.database.write().await?)
             .await?;
         Ok(())

@@ -36,7 +36,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     clock::{BootInstant, Clock, LedgerClock, Timestamp},
-    database::{Database, DatabaseError, Transaction, sql},
+    database::{Database, DatabaseError, Query, Transaction, sql},
     ids::{DeploymentId, Generation, LedgerId, OperationId, Seq, SessionId, Subject, TokenId},
     secret,
 };
@@ -345,9 +345,18 @@ impl Ledger {
     /// # Errors
     /// [`DatabaseError`]: nothing was recorded. Only after [`DatabaseError::Unsettled`] it may have been.
     pub async fn record(&self, acts: &[Act]) -> Result<Recorded, DatabaseError> {
+        self.record_and(acts, true).await
+    }
+
+    /// Records acts as [`record`](Self::record) does, and tells other nodes in the same commit only if it `notifies`:
+    /// where somebody else tells them, the database is spared that.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn record_and(&self, acts: &[Act], notifies: bool) -> Result<Recorded, DatabaseError> {
         let mut tries = 1;
         loop {
-            match self.try_record(acts).await {
+            match self.try_record(acts, notifies).await {
                 Err(error) if error.is_conflict() && tries < TRIES => tracing::debug!(%error, "recording again"),
                 result => return result,
             }
@@ -355,11 +364,12 @@ impl Ledger {
         }
     }
 
-    async fn try_record(&self, acts: &[Act]) -> Result<Recorded, DatabaseError> {
+    async fn try_record(&self, acts: &[Act], notifies: bool) -> Result<Recorded, DatabaseError> {
         let operation = OperationId::random();
         let mut tx = self.database.begin().await?;
         let (batch, outcomes) = Write::new(&mut tx, self, operation).run(acts).await?;
-        let authority = if tx.is_alone() { None } else { Some(announce(&mut tx, batch.as_ref()).await?) };
+        let authority =
+            if tx.is_alone() { None } else { Some(announce(&mut tx, batch.as_ref().filter(|_| notifies)).await?) };
         let Some(batch) = batch else {
             tx.rollback().await;
             return Ok(Recorded { batch, outcomes, authority });
@@ -438,12 +448,17 @@ impl Ledger {
     /// # Errors
     /// [`DatabaseError`], also for a kind of row that this version does not know.
     pub async fn page(&self, after: Seq) -> Result<Vec<Batch>, DatabaseError> {
-        let rows = sql("SELECT seq, prev, tag, kind, id, floor, except_sid, until FROM revocations
-                        WHERE seq > $1 ORDER BY seq, n LIMIT $2")
-        .bind(after.0)
-        .bind(i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX))
-        .fetch_all(&mut self.database.read().await?)
-        .await?;
+        let rows = page_after(after).fetch_all(&mut self.database.read().await?).await?;
+        rows::batches(self.id, &rows, rows.len() == PAGE_ROWS)
+    }
+
+    /// The next transactions after `after`, as [`page`](Self::page) gives them, on the connection of this node's
+    /// renewals: what hangs there longer than `within` is given up.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn pull(&self, after: Seq, within: Duration) -> Result<Vec<Batch>, DatabaseError> {
+        let rows = page_after(after).within(within).fetch_all(&mut self.database.renew().await?).await?;
         rows::batches(self.id, &rows, rows.len() == PAGE_ROWS)
     }
 
@@ -537,6 +552,13 @@ impl Ledger {
         let end = oldest.opt_int("stays")?.map_or(cut, |stays| stays.min(cut));
         sql("DELETE FROM revocations WHERE seq < $1").bind(end).execute(&mut self.database.write().await?).await
     }
+}
+
+fn page_after(after: Seq) -> Query {
+    sql("SELECT seq, prev, tag, kind, id, floor, except_sid, until FROM revocations
+         WHERE seq > $1 ORDER BY seq, n LIMIT $2")
+    .bind(after.0)
+    .bind(i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX))
 }
 
 /// Tells the other nodes, when and if this commits, and reads whether their acknowledgements may be believed.

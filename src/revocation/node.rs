@@ -4,8 +4,11 @@
 //! batches that this node has just recorded itself. A push is a hint that there is something to pull; when pushes are
 //! lost, the pull at every interval finds it.
 
+mod others;
+mod reach;
+
 use std::{
-    collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,53 +21,50 @@ use crate::{
     database::DatabaseError,
     ids::{LedgerId, NodeId, Seq},
     secret,
+    telemetry::metrics::{Metrics, RebuildReason},
 };
 
 use super::{
+    blocklist::{BlocklistError, Message},
     feed::{Batch, Link},
-    lease::{ACK_CHANNEL, FEED_CHANNEL, Member, Nodes, Renewal, wait},
+    herald::Herald,
+    lease::{ACK_CHANNEL, Authority, FEED_CHANNEL, Nodes, Renewal},
     ledger::Ledger,
-    sync::{LoadError, Replica},
+    sync::{LoadError, NodeState, Replica},
 };
 
-/// A node renews five times within its hold, so that four may fail.
-const RENEWALS_PER_HOLD: u32 = 5;
+pub use self::reach::Reach;
+
+use self::{others::Others, reach::Reaches};
+
+/// A node renews five times within its lease, so that four may fail. So long may one answer take, too.
+const RENEWALS_PER_LEASE: u32 = 5;
 
 /// After a failed step, before the next one; up to twice as long, by chance, so that nodes do not come in step.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A writer looks at the table of nodes again at least so often while it waits, and at first after this.
-const LONGEST_LOOK: Duration = Duration::from_millis(250);
-const FIRST_LOOK: Duration = Duration::from_millis(5);
-
 /// How a node behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long it may go on after a renewal.
-    pub hold: Duration,
+    /// How long it may trust its filter after a renewal.
+    pub lease: Duration,
+    /// How much longer a policy may let it go on.
+    pub serve_for: Duration,
     /// How often it looks for new rows when nobody says that there are any.
     pub pull: Duration,
     /// What people call it.
     pub name: String,
+    /// Where it notes its row's id, in a folder that one process at a time has: the next one knows by it that this row's
+    /// owner is dead, and removes it at once.
+    pub memo: Option<PathBuf>,
 }
 
-/// What this node has heard from others.
-#[derive(Debug, Default)]
-struct Heard {
-    /// By node: the ledger's life it spoke of, and the last number it has applied there.
-    applied: HashMap<NodeId, (LedgerId, Seq)>,
-}
-
-/// Acknowledgements kept at most: far more nodes than the design is for.
-const MAX_HEARD: usize = 4096;
-
-/// On how many nodes a revocation is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reach {
-    /// Nodes that have applied it.
-    pub nodes: u32,
-    /// Nodes that there are.
-    pub of: u32,
+impl Settings {
+    /// The longest that it may go on after a renewal, over all policies: what others wait for.
+    #[must_use]
+    pub fn hold(&self) -> Duration {
+        self.lease + self.serve_for
+    }
 }
 
 /// This node among others. Cheap to clone.
@@ -80,9 +80,9 @@ struct Inner {
     clock: Clock,
     /// Somebody has recorded something.
     news: Notify,
-    /// Somebody has acknowledged something.
-    acks: Notify,
-    heard: Mutex<Heard>,
+    reaches: Reaches,
+    herald: Herald,
+    metrics: Metrics,
     /// The row under which it answers now, if it does.
     me: Mutex<Option<NodeId>>,
 }
@@ -96,24 +96,40 @@ enum End {
     Expelled,
     /// The history does not continue what it has.
     Broken,
+    /// The ledger has begun another life.
+    Anew,
 }
 
 impl Node {
     /// A node over these parts.
     #[must_use]
-    pub fn new(settings: Settings, ledger: Ledger, replica: Arc<Replica>) -> Self {
+    pub fn new(settings: Settings, ledger: Ledger, replica: Arc<Replica>, herald: Herald, metrics: Metrics) -> Self {
         let (nodes, clock) = (Nodes::new(ledger.database().clone()), ledger.clock().source().clone());
-        let (news, acks, heard, me) = (Notify::new(), Notify::new(), Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { settings, nodes, ledger, replica, clock, news, acks, heard, me }))
+        let (news, reaches, me) = (Notify::new(), Reaches::new(ledger.id()), Mutex::default());
+        Self(Arc::new(Inner { settings, nodes, ledger, replica, clock, news, reaches, herald, metrics, me }))
     }
 
-    /// Says that there is something to pull, or to acknowledge: what this node has recorded and applied itself counts
-    /// at once.
+    /// Says that there may be something to pull.
     pub fn wake(&self) {
-        if let Some(id) = *self.me() {
-            self.hear(id, self.0.ledger.id(), self.0.replica.applied());
-        }
         self.0.news.notify_one();
+    }
+
+    /// Says that this node has recorded something, and how that fits what it had applied.
+    pub fn recorded(&self, link: Option<Link>) {
+        self.acknowledge(false);
+        // Others have recorded in between.
+        if link == Some(Link::Gap) {
+            self.wake();
+        }
+    }
+
+    /// Says to itself and to others what is applied here, if this node answers checks under a row of its own.
+    fn acknowledge(&self, by_sql: bool) {
+        if let Some(id) = *self.me() {
+            let ack = (id, self.0.ledger.id(), self.0.replica.applied());
+            self.0.reaches.hear(ack.0, ack.1, ack.2);
+            self.0.herald.acknowledge(ack, by_sql);
+        }
     }
 
     fn me(&self) -> std::sync::MutexGuard<'_, Option<NodeId>> {
@@ -124,15 +140,29 @@ impl Node {
     /// Its row is removed last, after its lease has ended.
     ///
     /// # Errors
-    /// [`LoadError`], when the ledger cannot be loaded; the caller tries again.
+    /// [`LoadError`], when the ledger cannot be loaded; the caller tries again, unless another life of it has begun.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), LoadError> {
+        let speaking = async {
+            Box::pin(self.0.herald.run()).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            ended = self.live(stop) => ended,
+            never = speaking => never,
+        }
+    }
+
+    async fn live(&self, stop: &CancellationToken) -> Result<(), LoadError> {
         let inner = &self.0;
+        self.bury().await?;
         loop {
             let id = NodeId::random();
+            self.note(id);
             let now = inner.ledger.clock().now();
-            inner.nodes.register(id, inner.settings.hold, &inner.settings.name, now).await?;
+            inner.nodes.register(id, inner.settings.hold(), &inner.settings.name, now).await?;
             let end = match inner.replica.load(&inner.ledger).await {
                 Ok(()) => {
+                    inner.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
                     *self.me() = Some(id);
                     self.renew_until(id, stop).await
                 }
@@ -146,12 +176,38 @@ impl Node {
                     self.leave(id).await;
                     return Ok(());
                 }
+                End::Anew => {
+                    self.leave(id).await;
+                    return Err(LoadError::Anew);
+                }
                 End::Expelled => tracing::error!(%id, "this node was expelled or has lost its row; it begins anew"),
                 End::Broken => {
                     tracing::error!(%id, "the ledger's history does not continue ours; this node begins anew");
                     self.leave(id).await;
                 }
             }
+            inner.metrics.node_restarts_total.increment(1);
+            // What was heard before may be of a history that is gone.
+            inner.reaches.forget();
+            tokio::time::sleep(jittered(PAUSE)).await;
+        }
+    }
+
+    /// Removes the row of the process that had this folder before: whoever holds the folder's lock now has outlived it.
+    async fn bury(&self) -> Result<(), DatabaseError> {
+        let noted = self.0.settings.memo.as_ref().and_then(|memo| std::fs::read_to_string(memo).ok());
+        if let Some(id) = noted.and_then(|noted| noted.trim().parse::<NodeId>().ok()) {
+            self.0.nodes.remove(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the row's id before there is one. A note that is lost costs the others one wait.
+    fn note(&self, id: NodeId) {
+        if let Some(memo) = &self.0.settings.memo
+            && let Err(error) = std::fs::write(memo, id.to_string())
+        {
+            tracing::warn!(%error, "this node's id could not be noted; after a crash others wait until its hold is over");
         }
     }
 
@@ -171,6 +227,44 @@ impl Node {
         Ok(())
     }
 
+    /// Hears what other nodes say by Redis, until `stop`; for ever nothing if there is none.
+    ///
+    /// # Errors
+    /// [`BlocklistError`], when nothing can be heard; the caller tries again.
+    pub async fn listen_to_redis(&self, stop: &CancellationToken) -> Result<(), BlocklistError> {
+        let Some(blocklist) = self.0.herald.blocklist() else {
+            stop.cancelled().await;
+            return Ok(());
+        };
+        let mut listener = blocklist.listen().await?;
+        // Something may have been missed before.
+        self.wake();
+        while let Some(said) = stop.run_until_cancelled(listener.next()).await {
+            match said? {
+                Message::Push(batch) => self.pushed(&batch),
+                Message::News(seq) if seq > self.0.replica.applied() => self.wake(),
+                Message::News(_) => {}
+                Message::Ack { node, ledger, seq } => self.0.reaches.hear(node, ledger, seq),
+                Message::Garbage => {
+                    self.0.metrics.redis_errors_total.increment(1);
+                    self.wake();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a batch that another node has pushed, if it is the next one; else a pull finds out what is missing. Only
+    /// a renewal tells whether the history is still ours.
+    fn pushed(&self, batch: &Batch) {
+        self.0.metrics.feed_pushes_total.increment(1);
+        match self.0.replica.apply(batch) {
+            Link::Next => self.acknowledge(false),
+            Link::Known => {}
+            Link::Gap => self.wake(),
+        }
+    }
+
     /// The last act of a registration: no check is answered any more, so its row need not be waited for.
     async fn leave(&self, id: NodeId) {
         *self.me() = None;
@@ -182,20 +276,27 @@ impl Node {
 
     async fn renew_until(&self, id: NodeId, stop: &CancellationToken) -> End {
         let inner = &self.0;
-        let mut row = Row { id, beat: 0, is_certain: true, acknowledged: Seq(0), others: Others::default() };
-        let every = inner.settings.hold / RENEWALS_PER_HOLD;
+        let mut row = Row { id, beat: 0, is_certain: true, others: Others::default() };
+        let every = inner.settings.lease / RENEWALS_PER_LEASE;
         let mut due = inner.clock.boottime();
         loop {
             let t0 = inner.clock.boottime();
-            let outcome = if t0 >= due { self.renew(&mut row, t0).await } else { self.pull(&mut row).await };
+            let renews = t0 >= due;
+            let outcome = if renews { self.renew(&mut row, t0).await } else { self.pull().await };
             match outcome {
-                Ok(()) if t0 >= due => due = t0 + every,
+                Ok(()) if renews => {
+                    inner.metrics.renewals_total.increment(1);
+                    due = t0 + every;
+                }
                 Ok(()) => {}
                 Err(Failed::Gone) => return self.over(End::Expelled),
                 Err(Failed::Broken) => return self.over(End::Broken),
+                Err(Failed::Anew) => return self.over(End::Anew),
                 Err(Failed::Database(error)) => {
-                    tracing::warn!(%error, remaining_ms = self.remaining().as_secs_f64() * 1e3, "the ledger does not answer");
-                    tokio::time::sleep(jittered(PAUSE)).await;
+                    self.complain(&error);
+                    if stop.run_until_cancelled(tokio::time::sleep(jittered(PAUSE))).await.is_none() {
+                        return self.over(End::Stopping);
+                    }
                 }
             }
             let rest = due.since(inner.clock.boottime()).min(inner.settings.pull);
@@ -205,6 +306,15 @@ impl Node {
                 () = tokio::time::sleep(rest) => {}
             }
         }
+    }
+
+    fn complain(&self, error: &DatabaseError) {
+        let remaining_ms = self.remaining().as_secs_f64() * 1e3;
+        if remaining_ms > 0.0 {
+            return tracing::warn!(%error, remaining_ms, "the ledger does not answer; checks go on until the lease is over");
+        }
+        let serve_for_ms = self.0.settings.serve_for.as_secs_f64() * 1e3;
+        tracing::error!(%error, serve_for_ms, "the ledger does not answer, and the lease is over: revocation.on_stale decides");
     }
 
     fn over(&self, end: End) -> End {
@@ -219,28 +329,41 @@ impl Node {
         self.0.replica.lease.remaining(self.0.clock.boottime())
     }
 
+    /// Whether the lease is over by less than `beyond`.
+    #[must_use]
+    pub fn is_within(&self, beyond: Duration) -> bool {
+        self.0.replica.lease.is_within(self.0.clock.boottime(), beyond)
+    }
+
     /// One renewal. The lease counts from `t0`, which was read before anything was asked.
     async fn renew(&self, row: &mut Row, t0: BootInstant) -> Result<(), Failed> {
         let inner = &self.0;
         if !row.is_certain {
             // An answer was lost. Nobody else renews this row: if its beat is one higher, that was us.
-            match inner.nodes.beat(row.id).await? {
+            match inner.nodes.beat(row.id, self.limit()).await? {
                 Some(beat) if beat == row.beat || beat == row.beat + 1 => row.beat = beat,
                 _ => return Err(Failed::Gone),
             }
         }
         row.is_certain = false;
-        let (cursor, hold) = (inner.replica.cursor(), inner.settings.hold);
-        let renewal = inner.nodes.renew(row.id, row.beat, inner.replica.applied(), hold, cursor.seq).await?;
+        let (cursor, hold) = (inner.replica.cursor(), inner.settings.hold());
+        let renewal = inner.nodes.renew(row.id, row.beat, cursor.seq, hold, cursor.seq, self.limit()).await?;
         let renewal = renewal.ok_or(Failed::Gone)?;
         row.beat += 1;
         row.is_certain = true;
         if renewal.ledger != inner.ledger.id() {
+            return Err(Failed::Anew);
+        }
+        // A history that went backwards shows here: a push may have brought this node further than the snapshot that it
+        // was answered from, but where it stood before it asked, the ledger must have been.
+        if renewal.head.seq < cursor.seq || (renewal.head.seq == cursor.seq && renewal.head != cursor) {
             return Err(Failed::Broken);
         }
         if !renewal.is_known_server {
+            // Beat and tags say that what this node has is part of what that server has, so it goes on; what it cannot
+            // tell is whether others are so lucky. Receipts wait for every hold until that is settled.
+            tracing::warn!(server = renewal.server, "another PostgreSQL server, or one that was started again");
             inner.nodes.unsettle().await?;
-            return Err(Failed::Broken);
         }
         self.apply(&renewal.batches)?;
         // Read on until this node is where the ledger was when it renewed; then, and not before, the lease counts.
@@ -252,40 +375,47 @@ impl Node {
             return Err(Failed::Broken);
         }
         inner.ledger.clock().adopt(renewal.time, t0);
-        inner.replica.lease.extend(t0 + hold);
-        self.acknowledge(row).await?;
+        inner.replica.lease.extend(t0 + inner.settings.lease);
+        inner.metrics.ledger_head_seq.set(renewal.head.seq.0);
+        if inner.replica.applied() > cursor.seq {
+            self.acknowledge(true);
+        }
         self.look_after(row, &renewal).await?;
         Ok(())
     }
 
     /// Reads what is new, without renewing.
-    async fn pull(&self, row: &mut Row) -> Result<(), Failed> {
-        while self.read_on().await? {}
-        Ok(self.acknowledge(row).await?)
+    async fn pull(&self) -> Result<(), Failed> {
+        self.0.metrics.feed_pulls_total.increment(1);
+        let mut has_found = false;
+        while self.read_on().await? {
+            has_found = true;
+        }
+        if has_found {
+            self.acknowledge(true);
+        }
+        Ok(())
+    }
+
+    /// How long one answer may take: beyond it the next renewal is due, on another connection.
+    fn limit(&self) -> Duration {
+        self.0.settings.lease / RENEWALS_PER_LEASE
     }
 
     /// Reads and applies one page. Returns whether there was one.
     async fn read_on(&self) -> Result<bool, Failed> {
-        let page = self.0.ledger.page(self.0.replica.applied()).await?;
+        let page = self.0.ledger.pull(self.0.replica.applied(), self.limit()).await?;
         self.apply(&page)?;
         Ok(!page.is_empty())
     }
 
     fn apply(&self, batches: &[Batch]) -> Result<(), Failed> {
         let fits = |batch| self.0.replica.apply(batch) != Link::Gap;
-        if batches.iter().all(fits) { Ok(()) } else { Err(Failed::Broken) }
-    }
-
-    /// Says what was applied, if that was not said yet.
-    async fn acknowledge(&self, row: &mut Row) -> Result<(), DatabaseError> {
-        let inner = &self.0;
-        let applied = inner.replica.applied();
-        if applied > row.acknowledged {
-            self.hear(row.id, inner.ledger.id(), applied);
-            inner.nodes.acknowledge(row.id, inner.ledger.id(), applied).await?;
-            row.acknowledged = applied;
+        if batches.iter().all(fits) {
+            return Ok(());
         }
-        Ok(())
+        self.0.metrics.feed_gaps_total.increment(1);
+        Err(Failed::Broken)
     }
 
     /// Removes nodes that have certainly stopped, and lets a new server settle.
@@ -296,18 +426,24 @@ impl Node {
         let dead = row.others.see(&members, row.id, now, renewal.is_settled);
         for member in dead {
             if inner.nodes.expel(member.id, member.beat).await? {
+                inner.metrics.nodes_expelled_total.increment(1);
                 tracing::warn!(id = %member.id, name = member.name, "expelled a node that has not renewed");
             }
         }
-        if row.others.has_settled(&members, now, renewal.is_settled) {
+        if row.others.has_settled(renewal, inner.settings.hold(), now) {
+            tracing::info!(
+                "the PostgreSQL server has been in charge for longer than any hold: receipts are quick again"
+            );
             inner.nodes.settle().await?;
         }
+        inner.reaches.saw(members, renewal.head.seq, renewal.is_settled);
         Ok(())
     }
 
     /// Takes in what somebody says on a channel. Whatever is not understood is left: the pull will tell.
     pub fn heard(&self, channel: &str, payload: &str) {
         if channel == FEED_CHANNEL {
+            self.0.metrics.feed_pushes_total.increment(1);
             self.wake();
             return;
         }
@@ -319,69 +455,41 @@ impl Node {
         ) else {
             return;
         };
-        self.hear(id, ledger, Seq(seq));
+        self.0.reaches.hear(id, ledger, Seq(seq));
     }
 
-    fn hear(&self, id: NodeId, ledger: LedgerId, seq: Seq) {
-        let mut heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.applied.len() >= MAX_HEARD {
-            heard.applied.clear();
-        }
-        let entry = heard.applied.entry(id).or_insert((ledger, seq));
-        if entry.0 != ledger || entry.1 < seq {
-            *entry = (ledger, seq);
-        }
-        drop(heard);
-        self.0.acks.notify_waiters();
+    /// How far a revocation has come by now, as far as this node has heard.
+    #[must_use]
+    pub fn reach(&self, seq: Seq) -> Reach {
+        self.0.reaches.now(seq)
     }
 
-    fn has_heard(&self, id: NodeId, seq: Seq) -> bool {
-        let heard = self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.applied.get(&id).is_some_and(|&(ledger, applied)| ledger == self.0.ledger.id() && applied >= seq)
+    /// Waits until no node can answer from before `seq`. `committed` was read after the commit was acknowledged.
+    pub async fn reached(&self, seq: Seq, committed: BootInstant, authority: Authority) -> Reach {
+        self.0.reaches.reached(&self.0.nodes, &self.0.clock, seq, committed, authority).await
     }
 
-    /// Waits until no node can answer from before `seq`: each has applied it, or is gone, or must have stopped.
-    /// `committed` was read after the commit was acknowledged.
-    pub async fn reached(&self, seq: Seq, committed: BootInstant, authority: super::lease::Authority) -> Reach {
-        let inner = &self.0;
-        let mut look = FIRST_LOOK;
-        loop {
-            let acks = inner.acks.notified();
-            // Afresh, and after the commit: a row that was read before could have been renewed since.
-            let members = inner.nodes.members().await;
-            let now = inner.clock.boottime();
-            let mut wake = now + look;
-            match members {
-                Ok(members) => {
-                    let has = |member: &&Member| member.applied >= seq || self.has_heard(member.id, seq);
-                    let nodes = members.iter().filter(has).count();
-                    let pending = members.iter().filter(|member| !(authority.is_settled && has(member)));
-                    let over = |member: &Member| {
-                        let hold = if authority.is_settled { member.hold } else { authority.max_hold };
-                        committed + wait(hold)
-                    };
-                    let last = pending.map(over).filter(|&over| over > now).max();
-                    let unsettled = (!authority.is_settled).then(|| committed + wait(authority.max_hold));
-                    match last.max(unsettled.filter(|&over| over > now)) {
-                        None => {
-                            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                            return Reach { nodes: count(nodes), of: count(members.len()) };
-                        }
-                        Some(over) => wake = wake.min(over),
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the nodes could not be read");
-                    // Without them nobody can be left out: all holds there ever were must be over.
-                    if now >= committed + wait(authority.max_hold) {
-                        return Reach { nodes: 0, of: 0 };
-                    }
-                }
-            }
-            tokio::select! {
-                () = acks => {}
-                () = tokio::time::sleep(wake.since(now)) => look = (look * 2).min(LONGEST_LOOK),
-            }
+    /// Nodes that there were at the last renewal.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.0.reaches.members()
+    }
+
+    /// The ledger's head at the last renewal.
+    #[must_use]
+    pub fn head(&self) -> Seq {
+        self.0.reaches.head()
+    }
+
+    /// How far this node is: live means that checks are answered from memory, stale that its lease is over.
+    #[must_use]
+    pub fn state(&self) -> NodeState {
+        let replica = &self.0.replica;
+        match replica.state() {
+            // Loaded, and not renewed yet.
+            NodeState::Live if !replica.lease.is_given() => NodeState::Loading,
+            NodeState::Live if !replica.lease.is_valid(self.0.clock.boottime()) => NodeState::Stale,
+            state => state,
         }
     }
 }
@@ -392,7 +500,6 @@ struct Row {
     beat: i64,
     /// Whether the last renewal's answer was heard.
     is_certain: bool,
-    acknowledged: Seq,
     others: Others,
 }
 
@@ -402,6 +509,8 @@ enum Failed {
     Gone,
     /// The history does not fit.
     Broken,
+    /// It is another ledger.
+    Anew,
     /// The database.
     Database(DatabaseError),
 }
@@ -409,46 +518,6 @@ enum Failed {
 impl From<DatabaseError> for Failed {
     fn from(error: DatabaseError) -> Self {
         Self::Database(error)
-    }
-}
-
-/// What this node itself has seen of others: since when each stands at the same beat.
-#[derive(Debug, Default)]
-struct Others {
-    seen: HashMap<NodeId, (i64, BootInstant)>,
-    unsettled_since: Option<BootInstant>,
-}
-
-impl Others {
-    /// Notes what is there, and returns those that have stood still for longer than they can hold. On a server that
-    /// is not settled nobody is: their renewals may be lost.
-    fn see<'a>(&mut self, members: &'a [Member], me: NodeId, now: BootInstant, is_settled: bool) -> Vec<&'a Member> {
-        if !is_settled {
-            self.seen.clear();
-        }
-        self.seen.retain(|id, _| members.iter().any(|member| member.id == *id));
-        let mut dead = Vec::new();
-        for member in members.iter().filter(|member| member.id != me) {
-            let seen = self.seen.entry(member.id).or_insert((member.beat, now));
-            if seen.0 != member.beat {
-                *seen = (member.beat, now);
-            }
-            if is_settled && now.since(seen.1) >= wait(member.hold) {
-                dead.push(member);
-            }
-        }
-        dead
-    }
-
-    /// Whether a server that is not settled has been seen in charge for longer than anybody can hold.
-    fn has_settled(&mut self, members: &[Member], now: BootInstant, is_settled: bool) -> bool {
-        if is_settled {
-            self.unsettled_since = None;
-            return false;
-        }
-        let since = *self.unsettled_since.get_or_insert(now);
-        let longest = members.iter().map(|member| member.hold).max().unwrap_or_default();
-        now.since(since) >= wait(longest)
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
 use super::{
     Target,
     feed::Link,
+    herald::Herald,
     lease::Authority,
     ledger::{Act, Done, Kept, Ledger, Outcome},
     node::{Node, Reach},
@@ -57,7 +58,8 @@ pub struct Receipt {
     pub already: bool,
     /// On how many nodes it is in force.
     pub applied: Applied,
-    /// Every check that begins after this receipt denies.
+    /// Every check that begins after this receipt denies. If not, it is recorded and durable, and will be in force on
+    /// every node no later than the longest hold allows.
     pub complete: bool,
     /// From the call to this receipt, in milliseconds.
     pub elapsed_ms: f64,
@@ -104,10 +106,56 @@ pub enum RevokeError {
     Stopping,
 }
 
+/// How long a caller waits for a revocation to be in force everywhere. It is recorded and durable in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Patience {
+    /// Until it is.
+    #[default]
+    Complete,
+    /// For so long at most; then the receipt says how far it has come.
+    AtMost(Duration),
+}
+
 struct Job {
     act: Act,
     since: BootInstant,
-    answer: oneshot::Sender<Result<Revoked, RevokeError>>,
+    /// Told when it is in the ledger: what was done.
+    recorded: oneshot::Sender<Result<Done, RevokeError>>,
+    /// Told when it is in force everywhere.
+    reached: oneshot::Sender<Result<Reach, RevokeError>>,
+}
+
+/// A revocation that is recorded and durable, and perhaps not in force everywhere yet.
+#[derive(Debug)]
+pub struct Pending {
+    done: Done,
+    since: BootInstant,
+    reached: oneshot::Receiver<Result<Reach, RevokeError>>,
+    revoker: Revoker,
+}
+
+impl Pending {
+    /// Its number in the ledger.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        self.done.seq
+    }
+
+    /// Waits until it is in force everywhere, or for as long as the caller has patience.
+    ///
+    /// # Errors
+    /// [`RevokeError::Unapplied`], [`RevokeError::Stopping`].
+    pub async fn receipt(self, patience: Patience) -> Result<Revoked, RevokeError> {
+        let Self { done, since, reached, revoker } = self;
+        let reach = match patience {
+            Patience::Complete => reached.await.unwrap_or(Err(RevokeError::Stopping))?,
+            Patience::AtMost(limit) => match tokio::time::timeout(limit, reached).await {
+                Ok(reached) => reached.unwrap_or(Err(RevokeError::Stopping))?,
+                Err(_) => Reach { is_complete: false, ..revoker.reach(done.seq) },
+            },
+        };
+        Ok(revoker.receipt(done, reach, since))
+    }
 }
 
 /// Hands acts to the [`Recorder`]. Cheap to clone.
@@ -115,15 +163,24 @@ struct Job {
 pub struct Revoker {
     jobs: mpsc::Sender<Job>,
     clock: Clock,
+    replica: Arc<Replica>,
+    node: Option<Node>,
 }
 
 impl Revoker {
-    /// A revoker and the recorder that must run for it. At most `queue` acts wait.
-    pub fn new(ledger: Ledger, replica: Arc<Replica>, queue: usize, metrics: Metrics) -> (Self, Recorder) {
+    /// A revoker and the recorder that must run for it. At most `queue` acts wait. With a `node` it is one of several,
+    /// and a receipt waits for all of them.
+    pub fn new(
+        ledger: Ledger,
+        replica: Arc<Replica>,
+        node: Option<Node>,
+        queue: usize,
+        metrics: Metrics,
+    ) -> (Self, Recorder) {
         let (jobs, waiting) = mpsc::channel(queue);
         let clock = ledger.clock().source().clone();
-        let desk = Desk { ledger, replica, clock: clock.clone(), metrics, node: None };
-        (Self { jobs, clock }, Recorder { waiting, desk })
+        let revoker = Self { jobs, clock: clock.clone(), replica: Arc::clone(&replica), node: node.clone() };
+        (revoker, Recorder { waiting, desk: Desk { ledger, replica, clock, metrics, node, herald: None } })
     }
 
     /// Records an act and waits until it is in force. The act goes on if the caller does not.
@@ -131,13 +188,55 @@ impl Revoker {
     /// # Errors
     /// [`RevokeError`].
     pub async fn revoke(&self, act: Act) -> Result<Revoked, RevokeError> {
-        let (answer, outcome) = oneshot::channel();
-        let job = Job { act, since: self.clock.boottime(), answer };
+        self.begin(act).await?.receipt(Patience::Complete).await
+    }
+
+    /// Records an act and waits until it is durable. The act goes on if the caller does not.
+    ///
+    /// # Errors
+    /// [`RevokeError`].
+    pub async fn begin(&self, act: Act) -> Result<Pending, RevokeError> {
+        let (recorded, outcome) = oneshot::channel();
+        let (in_force, reached) = oneshot::channel();
+        let since = self.clock.boottime();
+        let job = Job { act, since, recorded, reached: in_force };
         self.jobs.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => RevokeError::Full,
             mpsc::error::TrySendError::Closed(_) => RevokeError::Stopping,
         })?;
-        outcome.await.unwrap_or(Err(RevokeError::Stopping))
+        let done = outcome.await.unwrap_or(Err(RevokeError::Stopping))?;
+        Ok(Pending { done, since, reached, revoker: self.clone() })
+    }
+
+    /// How far a revocation has come by now, as far as this node has heard; `None` if no node has recorded it that this
+    /// one knows of.
+    #[must_use]
+    pub fn progress(&self, seq: Seq) -> Option<Reach> {
+        let applied = self.replica.applied();
+        let known = self.node.as_ref().map_or(applied, |node| node.head().max(applied));
+        (seq > Seq(0) && seq <= known).then(|| self.reach(seq))
+    }
+
+    fn reach(&self, seq: Seq) -> Reach {
+        if let Some(node) = &self.node {
+            return node.reach(seq);
+        }
+        // One process owns the ledger: this node is all there are.
+        let is_complete = self.replica.applied() >= seq && self.replica.state() == NodeState::Live;
+        Reach { nodes: u32::from(is_complete), of: 1, is_complete }
+    }
+
+    fn receipt(&self, done: Done, reach: Reach, since: BootInstant) -> Revoked {
+        let elapsed = self.clock.boottime().since(since);
+        let receipt = Receipt {
+            seq: done.seq,
+            revoked: done.target,
+            already: done.already,
+            applied: Applied { nodes: reach.nodes, of: reach.of },
+            complete: reach.is_complete,
+            elapsed_ms: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
+        };
+        Revoked { receipt, kept: done.kept }
     }
 
     /// Acts that wait now.
@@ -163,22 +262,24 @@ struct Desk {
     metrics: Metrics,
     /// This node among others; `None` where one process is all there is.
     node: Option<Node>,
+    herald: Option<Herald>,
 }
 
 /// Acts that are committed, and wait for the other nodes.
 struct Committed {
     jobs: Vec<Job>,
-    outcomes: Vec<Outcome>,
+    /// The last number that any of them waits for.
+    seq: Seq,
     /// Read after the commit was acknowledged.
     at: BootInstant,
     authority: Authority,
 }
 
 impl Recorder {
-    /// One of several: a receipt waits for all of them.
+    /// With somebody who tells others of what is recorded.
     #[must_use]
-    pub fn among(mut self, node: Node) -> Self {
-        self.desk.node = Some(node);
+    pub fn telling(mut self, herald: Herald) -> Self {
+        self.desk.herald = Some(herald);
         self
     }
 
@@ -209,7 +310,7 @@ impl Recorder {
                         waits.spawn(async move { desk.wait(committed).await });
                     }
                 }
-                _ = audit.tick() => desk.audit().await,
+                _ = audit.tick(), if desk.node.is_none() => desk.audit().await,
             }
         }
         // Each is over when the longest hold is.
@@ -227,8 +328,7 @@ impl Desk {
             }
             Err(error) => return tracing::warn!(%error, "the ledger's head could not be read"),
         };
-        // Among others the node's own task sees to it.
-        if self.node.is_none() && (moved || self.replica.state() == NodeState::Stale) && self.reload().await.is_err() {
+        if (moved || self.replica.state() == NodeState::Stale) && self.reload().await.is_err() {
             tracing::error!("checks are not answered until the ledger can be read");
         }
     }
@@ -237,18 +337,20 @@ impl Desk {
     async fn record(&self, jobs: Vec<Job>) -> Option<Committed> {
         let acts: Vec<Act> = jobs.iter().map(|job| job.act.clone()).collect();
         self.metrics.revocation_batch_size.record(f64::from(u32::try_from(acts.len()).unwrap_or(u32::MAX)));
-        let recorded = match self.ledger.record(&acts).await {
+        let notifies = !self.herald.as_ref().is_some_and(Herald::is_pushing);
+        let recorded = match self.ledger.record_and(&acts, notifies).await {
             Ok(recorded) => recorded,
             Err(error) => {
                 tracing::error!(%error, acts = acts.len(), "the ledger could not record");
-                if matches!(error, DatabaseError::Unsettled(_)) {
-                    // Perhaps it did: then this node is behind, and says nothing until it knows.
+                if matches!(error, DatabaseError::Unsettled(_)) && self.node.is_none() {
+                    // Perhaps it did: then this node is behind, and says nothing until it knows. Among others it finds
+                    // out by its lease.
                     self.replica.stop();
                 }
                 let error = Arc::new(error);
                 for job in jobs {
                     self.count(&job.act, RevocationOutcome::Failed);
-                    let _ = job.answer.send(Err(RevokeError::Ledger(Arc::clone(&error))));
+                    let _ = job.recorded.send(Err(RevokeError::Ledger(Arc::clone(&error))));
                 }
                 return None;
             }
@@ -256,12 +358,17 @@ impl Desk {
         let at = self.clock.boottime();
         let link = recorded.batch.as_ref().map(|batch| {
             self.metrics.ledger_head_seq.set(batch.cursor.seq.0);
-            self.replica.apply(batch)
+            let link = self.replica.apply(batch);
+            if let Some(herald) = &self.herald {
+                herald.tell(batch);
+            }
+            link
         });
         if let (Some(node), Some(authority)) = (&self.node, recorded.authority) {
-            // Other nodes may have recorded in between: then this one pulls before it has its own.
-            node.wake();
-            return Some(Committed { jobs, outcomes: recorded.outcomes, at, authority });
+            node.recorded(link);
+            let seq = last(&recorded.outcomes);
+            let jobs = self.tell(jobs, recorded.outcomes);
+            return (!jobs.is_empty()).then_some(Committed { jobs, seq, at, authority });
         }
         // Also what was there already must be in force here.
         let is_behind = last(&recorded.outcomes) > self.replica.applied();
@@ -271,40 +378,52 @@ impl Desk {
             Ok(())
         };
         // One process owns the ledger: this node is all there are.
-        let reach = applied.map(|()| Reach { nodes: 1, of: 1 });
-        self.answer(jobs, recorded.outcomes, &reach);
+        let reach = applied.map(|()| Reach { nodes: 1, of: 1, is_complete: true });
+        let jobs = self.tell(jobs, recorded.outcomes);
+        self.answer(jobs, &reach);
         None
+    }
+
+    /// Tells whoever asked what was recorded. Returns the acts that have something to wait for.
+    fn tell(&self, jobs: Vec<Job>, outcomes: Vec<Outcome>) -> Vec<Job> {
+        let tell = |(mut job, outcome): (Job, Outcome)| {
+            let (told, _) = oneshot::channel();
+            let told = std::mem::replace(&mut job.recorded, told);
+            let answer = match outcome {
+                Outcome::Absent => Err(RevokeError::Absent),
+                Outcome::Changed => Err(RevokeError::Changed),
+                Outcome::Done(done) => Ok(done),
+            };
+            let outcome = match &answer {
+                Ok(done) if done.already => RevocationOutcome::Already,
+                Ok(_) => RevocationOutcome::Recorded,
+                Err(_) => RevocationOutcome::Failed,
+            };
+            self.count(&job.act, outcome);
+            let is_done = answer.is_ok();
+            // The caller may have gone; the act stands.
+            let _ = told.send(answer);
+            is_done.then_some(job)
+        };
+        jobs.into_iter().zip(outcomes).filter_map(tell).collect()
     }
 
     /// Waits until what was committed is in force everywhere, and answers.
     async fn wait(&self, committed: Committed) {
-        let Committed { jobs, outcomes, at, authority } = committed;
+        let Committed { jobs, seq, at, authority } = committed;
+        let Some(node) = &self.node else { return };
         // Acts that share a transaction share the wait for its last number.
-        let reach = match (&self.node, last(&outcomes)) {
-            (Some(node), seq) if has_done(&outcomes) => node.reached(seq, at, authority).await,
-            _ => Reach { nodes: 0, of: 0 },
-        };
-        self.answer(jobs, outcomes, &Ok(reach));
+        let reach = node.reached(seq, at, authority).await;
+        self.answer(jobs, &Ok(reach));
     }
 
-    fn answer(&self, jobs: Vec<Job>, outcomes: Vec<Outcome>, reach: &Result<Reach, Arc<LoadError>>) {
-        for (job, outcome) in jobs.into_iter().zip(outcomes) {
-            let answer = match (outcome, reach) {
-                (Outcome::Absent, _) => Err(RevokeError::Absent),
-                (Outcome::Changed, _) => Err(RevokeError::Changed),
-                (Outcome::Done(_), Err(error)) => Err(RevokeError::Unapplied(Arc::clone(error))),
-                (Outcome::Done(done), Ok(reach)) => Ok(self.receipt(done, *reach, job.since)),
-            };
-            self.count(
-                &job.act,
-                match &answer {
-                    Ok(revoked) if revoked.receipt.already => RevocationOutcome::Already,
-                    Ok(_) => RevocationOutcome::Recorded,
-                    Err(_) => RevocationOutcome::Failed,
-                },
-            );
-            // The caller may have gone; the act stands.
-            let _ = job.answer.send(answer);
+    fn answer(&self, jobs: Vec<Job>, reach: &Result<Reach, Arc<LoadError>>) {
+        for job in jobs {
+            let reach = reach.as_ref().map_err(|error| RevokeError::Unapplied(Arc::clone(error)));
+            if reach.is_ok() {
+                self.metrics.revocation_seconds.record(self.clock.boottime().since(job.since));
+            }
+            let _ = job.reached.send(reach.copied());
         }
     }
 
@@ -336,20 +455,6 @@ impl Desk {
         };
         self.metrics.revocations_total.at((kind, outcome)).increment(1);
     }
-
-    fn receipt(&self, done: Done, reach: Reach, since: BootInstant) -> Revoked {
-        let elapsed = self.clock.boottime().since(since);
-        self.metrics.revocation_seconds.record(elapsed);
-        let receipt = Receipt {
-            seq: done.seq,
-            revoked: done.target,
-            already: done.already,
-            applied: Applied { nodes: reach.nodes, of: reach.of },
-            complete: true,
-            elapsed_ms: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
-        };
-        Revoked { receipt, kept: done.kept }
-    }
 }
 
 /// The last number that any of these outcomes names.
@@ -359,9 +464,4 @@ fn last(outcomes: &[Outcome]) -> Seq {
         Outcome::Absent | Outcome::Changed => None,
     };
     outcomes.iter().filter_map(seq).max().unwrap_or_default()
-}
-
-/// Whether any of these acts is in the ledger.
-fn has_done(outcomes: &[Outcome]) -> bool {
-    outcomes.iter().any(|outcome| matches!(outcome, Outcome::Done(_)))
 }

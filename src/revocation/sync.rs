@@ -45,6 +45,9 @@ pub enum LoadError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// Somebody has begun another life of the ledger: this process follows the old one.
+    #[error("another life of the ledger has begun, after a restore: start this node again")]
+    Anew,
     /// The ledger's own history has a hole or a break.
     #[error(
         "the ledger's history is broken after number {after}: rows are missing or were changed by hand. \

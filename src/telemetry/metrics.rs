@@ -111,8 +111,10 @@ label! {
     CheckTier as "tier" {
         /// The filter: surely not revoked.
         Filter = "filter",
-        /// What this node knows exactly, or the blocklist.
+        /// What this node knows exactly.
         Known = "known",
+        /// The blocklist: Redis.
+        Blocklist = "blocklist",
         /// The ledger.
         Ledger = "ledger",
         /// None was asked.
@@ -148,6 +150,18 @@ impl Labels for CheckLabels {
 
     fn pairs(self) -> Vec<Pair> {
         vec![pair(self.0), pair(self.1), pair(self.2)]
+    }
+}
+
+label! {
+    /// What came of a look in the blocklist.
+    LookOutcome as "outcome" {
+        /// It holds an entry against the token.
+        Hit = "hit",
+        /// It holds none, which means nothing.
+        Miss = "miss",
+        /// It could not be asked.
+        Failed = "failed",
     }
 }
 
@@ -322,6 +336,21 @@ metrics! {
     applied_seq: CountGauge, NO_UNIT, "The last sequence number that this node has applied.";
     ledger_clock_lead_seconds: Gauge, SECONDS, "Ledger time minus this machine's wall clock.";
     node_state: Gauge, NO_UNIT, "0 cold, 1 loading, 2 live, 3 stale.";
+    blocklist_looks_total: Family<Counter, LookOutcome>, COUNT, "Looks in Redis for what the filter was not sure of.";
+    redis_up: Gauge, NO_UNIT, "1 if Redis answered last, 0 if not or if there is none.";
+    redis_errors_total: Counter, COUNT, "Things that Redis could not be told, or that made no sense when it told them.";
+    lease_remaining_seconds: Gauge, SECONDS,
+        "How long this node may still answer checks from memory without another renewal.";
+    renewals_total: Counter, COUNT, "Renewals of this node's lease.";
+    feed_pushes_total: Counter, COUNT, "Revocations, or news of some, that other nodes have told this one of.";
+    feed_pulls_total: Counter, COUNT, "Times this node has read what is new in the ledger, without being told or after.";
+    feed_gaps_total: Counter, COUNT, "Times the ledger's history did not continue what this node had applied.";
+    nodes_registered: CountGauge, COUNT, "Nodes that have a lease, as this one last read it.";
+    nodes_expelled_total: Counter, COUNT, "Nodes that this one has expelled, because they had not renewed.";
+    node_restarts_total: Counter, COUNT,
+        "Times this node has registered anew: it was expelled, or the history did not fit.";
+    checks_beyond_lease_total: Counter, COUNT,
+        "Checks answered from memory after the lease was over, as the policy for stale leases says.";
 
     revocations_total: Family<Counter, (RevocationKind, RevocationOutcome)>, COUNT,
         "Revocations asked of this node, by kind and outcome.";

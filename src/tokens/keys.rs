@@ -65,6 +65,9 @@ pub enum KeyError {
     Generate,
 }
 
+/// A key file: its name, and what is in it.
+pub type KeyFileBytes = (String, Zeroizing<Vec<u8>>);
+
 /// How keys are kept.
 #[derive(Debug, Clone)]
 pub struct KeySettings {
@@ -291,6 +294,58 @@ impl KeyRing {
         let keys = read_or_create(&self.settings, now)?;
         self.keys.store(Arc::new(Keys::new(keys, self.read().overlap)));
         Ok(())
+    }
+
+    /// The key files by name, as another node should have them.
+    ///
+    /// # Errors
+    /// [`KeyError::File`].
+    pub fn files(&self) -> Result<Vec<KeyFileBytes>, KeyError> {
+        let mut files = Vec::new();
+        for key in &self.read().keys {
+            let path = path_of(&self.settings.folder, key.kid());
+            if let Some(bytes) = secret::read_private(&path)? {
+                files.push((format!("{}.json", key.kid()), bytes));
+            }
+        }
+        Ok(files)
+    }
+
+    /// Makes the folder hold just these files, and takes them up: the folder is a mirror of what nodes share. Files are
+    /// never changed, so a name that is there already is right.
+    ///
+    /// # Errors
+    /// [`KeyError`]; the ring is as before then.
+    pub fn mirror(&self, files: &[KeyFileBytes], now: Timestamp) -> Result<(), KeyError> {
+        let writer = self.writer();
+        let folder = &self.settings.folder;
+        let current = self.keys.load_full();
+        let has = |kid: KeyId| current.keys.iter().any(|key| key.kid() == kid);
+        let mut wanted = Vec::new();
+        for (name, bytes) in files {
+            let path = folder.join(name);
+            let damaged =
+                |problem| SecretFileError::Damaged { path: path.clone(), problem, loss: "no key is taken from it" };
+            // A name that is a key's id leads nowhere but into this folder.
+            let stem = name.strip_suffix(".json").and_then(|stem| stem.parse::<KeyId>().ok());
+            let kid = stem.ok_or_else(|| damaged("its name is not its kid"))?;
+            if !has(kid) {
+                parse(bytes, &path).map_err(damaged)?;
+                secret::write_private(&path, bytes)?;
+            }
+            wanted.push(kid);
+        }
+        let strangers: Vec<_> = current.keys.iter().map(|key| key.kid()).filter(|kid| !wanted.contains(kid)).collect();
+        let is_same = strangers.is_empty() && wanted.iter().all(|&kid| has(kid));
+        if is_same || wanted.is_empty() {
+            return Ok(());
+        }
+        for kid in strangers {
+            remove(&path_of(folder, kid))?;
+        }
+        sync(folder)?;
+        drop(writer);
+        self.reload(now)
     }
 
     /// Tells the ring that the longest life of a token has changed. Superseded keys then verify for longer or shorter.

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What each module may use of the others. What is not named here may not exist.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     // Leaves.
     ("secret", &[]),
     ("clock", &[]),
@@ -29,12 +29,29 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("passwords", &["secret"]),
     ("revocation", &["clock", "database", "ids", "secret", "telemetry"]),
     ("users", &["clock", "database", "ids", "passwords"]),
+    ("vault", &["database", "secret"]),
+    ("keystore", &["clock", "secret", "tokens", "vault"]),
     (
         "sessions",
         &["clock", "csrf", "database", "ids", "passwords", "revocation", "secret", "telemetry", "tokens", "users"],
     ),
     // On top.
-    ("admin", &["clock", "database", "ids", "passwords", "revocation", "sessions", "telemetry", "tokens", "users"]),
+    (
+        "admin",
+        &[
+            "clock",
+            "database",
+            "ids",
+            "keystore",
+            "passwords",
+            "revocation",
+            "sessions",
+            "telemetry",
+            "tokens",
+            "users",
+            "vault",
+        ],
+    ),
     ("status", &["clock", "ids", "revocation", "sessions", "telemetry"]),
     (
         "http",

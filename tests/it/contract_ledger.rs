@@ -233,7 +233,7 @@ async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen(store: S
     let node = Node::start(store).await;
     let alice = node.user().await;
     let (first, second) = (node.session(alice, 0).await, node.session(alice, 0).await);
-    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, Metrics::new());
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), None, 16, Metrics::new());
     let over = CancellationToken::new();
     // Behind the node's back: recorded, and never applied here.
     node.ledger.record(&[Act::Session { session: first.session, of: None }]).await.unwrap();
@@ -253,7 +253,7 @@ async fn what_was_there_already_is_in_force_before_the_receipt(store: Store) {
     let node = Node::start(store).await;
     let alice = node.user().await;
     let one = node.session(alice, 0).await;
-    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 16, Metrics::new());
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), None, 16, Metrics::new());
     let over = CancellationToken::new();
     let act = Act::Session { session: one.session, of: None };
     // Recorded, and not applied here: as after a commit whose answer was lost.
@@ -303,7 +303,7 @@ async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_back
 
 async fn a_full_queue_is_an_answer(store: Store) {
     let node = Node::start(store).await;
-    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), 1, Metrics::new());
+    let (revoker, recorder) = Revoker::new(node.ledger.clone(), Arc::clone(&node.replica), None, 1, Metrics::new());
     let waiting = revoker.revoke(Act::Token(TokenId::random()));
     let refused = revoker.revoke(Act::Token(TokenId::random()));
     let (first, second) = tokio::join!(

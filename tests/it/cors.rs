@@ -31,7 +31,7 @@ async fn pages_of_an_allowed_origin_can_read_answers_and_refusals_and_others_can
     assert_eq!(refused.header("access-control-allow-credentials"), Some("true"));
     assert_eq!(
         names(&refused, "access-control-expose-headers"),
-        ["retry-after", "www-authenticate", "x-kickout-seq"].map(str::to_owned).into()
+        ["retry-after", "www-authenticate", "location", "x-kickout-seq"].map(str::to_owned).into()
     );
     assert!(names(&refused, "vary").contains("origin"), "caches must not mix origins: {refused}");
 

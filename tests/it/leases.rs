@@ -13,7 +13,8 @@ use kickout::{
     revocation::{
         Act, Checker, Ignorance, Presented, Receipt, Revoker, Verdict,
         filter::Settings,
-        lease::wait,
+        herald::Herald,
+        lease::{Nodes, wait},
         ledger::Ledger,
         node::{self, Node},
         sync::Replica,
@@ -45,10 +46,17 @@ impl Member {
         let settings = Settings { capacity: 1000, false_positives: 0.001 };
         let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now()).leased());
         let checker = Checker::new(Arc::clone(&replica), ledger.clone(), Metrics::new());
-        let settings = node::Settings { hold: HOLD, pull: HOLD / 10, name: name.to_owned() };
-        let node = Node::new(settings, ledger.clone(), Arc::clone(&replica));
-        let (revoker, recorder) = Revoker::new(ledger.clone(), replica, 1024, Metrics::new());
-        let recorder = recorder.among(node.clone());
+        let nodes = Nodes::new(ledger.database().clone());
+        let herald = Herald::new(None, Some(nodes), ledger.clock().clone(), Metrics::new());
+        let settings = node::Settings {
+            lease: HOLD,
+            serve_for: Duration::ZERO,
+            pull: HOLD / 10,
+            name: name.to_owned(),
+            memo: None,
+        };
+        let node = Node::new(settings, ledger.clone(), Arc::clone(&replica), herald, Metrics::new());
+        let (revoker, recorder) = Revoker::new(ledger.clone(), replica, Some(node.clone()), 1024, Metrics::new());
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (running, over) = (node.clone(), stop.clone());

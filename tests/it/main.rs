@@ -14,6 +14,7 @@
 //! | [`cors`] | which pages of other origins can read answers |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
+//! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
 //! | [`start_and_stop`] | the program starts with nothing, says what is wrong if it cannot, and stops in two stages |
 //! | [`durability`] | what was acknowledged outlives a restart, a kill -9 and a restored backup |
@@ -25,6 +26,7 @@
 //! | [`two_nodes`] | two ledgers on one PostgreSQL number, race and settle as one |
 //! | [`blocklist`] | what Redis promises: a hit means revoked, a miss means nothing, an outage is soon told |
 //! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
+//! | [`vault`] | what nodes share is the same on all, and the database alone knows nothing of it |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
 
@@ -33,6 +35,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod blocklist;
+mod cluster_http;
 mod commands;
 mod contract_accounts;
 mod contract_ledger;
@@ -51,3 +54,4 @@ mod secrets;
 mod start_and_stop;
 mod tour;
 mod two_nodes;
+mod vault;

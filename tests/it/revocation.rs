@@ -10,7 +10,7 @@ use kickout::{
     admin::Command,
     clock::{Clock, ManualClock},
     ids::{SessionId, TokenId},
-    revocation::{Act, Receipt as CommandReceipt, Target},
+    revocation::{Act, Patience, Receipt as CommandReceipt, Target},
     sessions::{Login, Sessions, devices::Client},
 };
 use serde_json::json;
@@ -438,10 +438,15 @@ async fn logout_divides_a_second(sessions: &Sessions, name: &str, round: usize) 
     };
     let before = sessions.log_in(login).await.unwrap().access;
     let caller = sessions.authenticate(&before.text).await.expect("a login after a logout-all lives");
-    let kept = sessions.log_out_everywhere(&caller, true).await.unwrap().access.expect("the session lives on");
+    let kept = sessions
+        .log_out_everywhere(&caller, true, Patience::Complete)
+        .await
+        .unwrap()
+        .access
+        .expect("the session lives on");
     sessions.authenticate(&before.text).await.expect("a kept session keeps its token");
     let caller = sessions.authenticate(&kept.text).await.expect("a kept session gets a token that lives");
-    let receipt = sessions.log_out_everywhere(&caller, false).await.unwrap().receipt;
+    let receipt = sessions.log_out_everywhere(&caller, false, Patience::Complete).await.unwrap().receipt;
     assert!(receipt.complete && !receipt.already, "round {round}: {receipt:?}");
     assert_eq!((before.claims.iat, kept.claims.iat), (1_800_000_000, 1_800_000_000), "all in one second");
     for token in [&before, &kept] {

@@ -15,6 +15,7 @@ use crate::{
         error::{Kind, Problem},
         extract::{Authenticated, Json, OptionalJson, Via},
         leaving::{Leaving, Refused},
+        prefer::{PREFERENCE_APPLIED, Prefer},
     },
     ids::SessionId,
     passwords::Input,
@@ -44,11 +45,12 @@ enum Own {
 pub async fn logout(
     State(sessions): State<Sessions>,
     State(cookies): State<Arc<Cookies>>,
+    prefer: Prefer,
     leaving: Leaving,
 ) -> Result<Response, Refused> {
     let mut first = None;
     for identity in &leaving.identities {
-        match sessions.end_session(identity.session, identity.subject).await {
+        match sessions.end_session(identity.session, identity.subject, prefer.patience).await {
             Ok(receipt) => first = first.or(Some(receipt)),
             // A session of another life of the ledger, or one whose row is gone: nothing of it can be used any more.
             Err(Error::NoSession) => {}
@@ -61,7 +63,7 @@ pub async fn logout(
         return Err(Refused::dead(Problem::new(Kind::SessionEnded), leaving.has_cookies, &cookies));
     };
     let via = if leaving.has_cookies { Via::Cookie } else { Via::Bearer };
-    Ok(answer(&cookies, via, &Own::Ended, Ended { receipt, access: None }))
+    Ok(answer(&cookies, prefer, via, &Own::Ended, Ended { receipt, access: None }))
 }
 
 /// The body of a logout everywhere.
@@ -77,11 +79,12 @@ pub async fn logout_all(
     Authenticated { caller, via }: Authenticated,
     State(sessions): State<Sessions>,
     State(cookies): State<Arc<Cookies>>,
+    prefer: Prefer,
     OptionalJson(body): OptionalJson<LogoutAllBody>,
 ) -> Result<Response, Problem> {
-    let ended = sessions.log_out_everywhere(&caller, body.keep_current).await?;
+    let ended = sessions.log_out_everywhere(&caller, body.keep_current, prefer.patience).await?;
     let own = if ended.access.is_some() { Own::Kept } else { Own::Ended };
-    Ok(answer(&cookies, via, &own, ended))
+    Ok(answer(&cookies, prefer, via, &own, ended))
 }
 
 /// The body of a password change.
@@ -97,11 +100,12 @@ pub async fn password(
     Authenticated { caller, via }: Authenticated,
     State(sessions): State<Sessions>,
     State(cookies): State<Arc<Cookies>>,
+    prefer: Prefer,
     Json(body): Json<PasswordBody>,
 ) -> Result<Response, Problem> {
-    let ended = sessions.change_password(&caller, body.current, body.new).await?;
+    let ended = sessions.change_password(&caller, body.current, body.new, prefer.patience).await?;
     let own = if ended.access.is_some() { Own::Kept } else { Own::Ended };
-    Ok(answer(&cookies, via, &own, ended))
+    Ok(answer(&cookies, prefer, via, &own, ended))
 }
 
 /// `DELETE /v1/auth/sessions/{sid}`: ends one of this user's sessions.
@@ -109,18 +113,19 @@ pub async fn end_session(
     Authenticated { caller, via }: Authenticated,
     State(sessions): State<Sessions>,
     State(cookies): State<Arc<Cookies>>,
+    prefer: Prefer,
     Path(session): Path<String>,
 ) -> Result<Response, Problem> {
     let session: SessionId = session
         .parse()
         .map_err(|error| Problem::because(Kind::InvalidRequest, format!("the session in the path is {error}")))?;
-    let receipt = sessions.end_session(session, caller.claims.sub).await?;
+    let receipt = sessions.end_session(session, caller.claims.sub, prefer.patience).await?;
     let own = if session == caller.claims.sid { Own::Ended } else { Own::Kept };
-    Ok(answer(&cookies, via, &own, Ended { receipt, access: None }))
+    Ok(answer(&cookies, prefer, via, &own, Ended { receipt, access: None }))
 }
 
-/// 200 if the revocation is in force everywhere, else 202; the caller's own cookies follow what became of its session.
-fn answer(cookies: &Cookies, via: Via, own: &Own, ended: Ended) -> Response {
+/// 200 if the revocation is in force everywhere, else 202 with where to ask again; the caller's own cookies follow what became of its session.
+fn answer(cookies: &Cookies, prefer: Prefer, via: Via, own: &Own, ended: Ended) -> Response {
     let status = if ended.receipt.complete { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut body = ReceiptAnswer { receipt: ended.receipt, access_token: None, expires_in: None };
     let set = match (via, own, ended.access) {
@@ -137,5 +142,7 @@ fn answer(cookies: &Cookies, via: Via, own: &Own, ended: Ended) -> Response {
         _ => Vec::new(),
     };
     let set = set.into_iter().map(|cookie| (header::SET_COOKIE, cookie));
-    (status, AppendHeaders(set), axum::Json(body)).into_response()
+    let place = (!body.receipt.complete).then(|| (header::LOCATION, format!("/v1/revocations/{}", body.receipt.seq)));
+    let applied = prefer.applied.map(|applied| (PREFERENCE_APPLIED, applied));
+    (status, AppendHeaders(place), AppendHeaders(applied), AppendHeaders(set), axum::Json(body)).into_response()
 }

@@ -44,21 +44,36 @@ pub async fn healthz() -> &'static str {
 #[derive(Debug, Serialize)]
 struct Ready {
     state: &'static str,
+    /// Where the second look goes before the ledger.
     blocklist: &'static str,
     applied: Seq,
+    /// The ledger's last transaction, as this node last read it.
+    head: Seq,
+    /// How long checks may go on from memory without another renewal; absent where one process is all there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_remaining_ms: Option<u128>,
+    nodes: usize,
 }
 
 /// `GET /readyz`: 200 when checks are answered, else 503.
 pub async fn readyz(State(management): State<Management>) -> Response {
     let state = management.status.node_state();
-    let status = if state == NodeState::Live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if management.status.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let name = match state {
         NodeState::Cold => "cold",
         NodeState::Loading => "loading",
         NodeState::Live => "live",
         NodeState::Stale => "stale",
     };
-    let body = Ready { state: name, blocklist: "in process", applied: management.status.applied() };
+    let status_of = &management.status;
+    let body = Ready {
+        state: name,
+        blocklist: status_of.blocklist(),
+        applied: status_of.applied(),
+        head: status_of.head(),
+        hold_remaining_ms: status_of.remaining().map(|remaining| remaining.as_millis()),
+        nodes: status_of.nodes(),
+    };
     (status, Json(body)).into_response()
 }
 

@@ -1,8 +1,12 @@
 //! Answers for others: forward-auth for a proxy, and the public keys.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::{Json, extract::State, response::IntoResponse};
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::IntoResponse,
+};
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 
 use crate::{
@@ -12,6 +16,7 @@ use crate::{
         extract::{Credential, CsrfGuard, is_proxied},
         state::{AppState, Trust},
     },
+    revocation::OnStale,
     sessions::Sessions,
     tokens::KeyRing,
 };
@@ -27,15 +32,41 @@ static ORIGINAL_METHOD: [HeaderName; 2] =
 
 /// `/v1/auth/verify`, any method: 200 with who it is, for nginx `auth_request`, Traefik, Caddy and Envoy.
 pub async fn verify(State(state): State<AppState>, parts: Parts) -> Result<impl IntoResponse, Problem> {
+    answer(&state, &parts, None).await
+}
+
+/// `/v1/auth/verify/{deny|ask|serve-for}`: the same, with a policy of its own for when this node cannot tell what was
+/// revoked lately. The proxy's configuration chooses by the path, which no client can add to as it can to a query. A
+/// client that asks here by itself gains nothing: receipts wait for the longest that any of these may go on.
+pub async fn verify_on_stale(
+    State(state): State<AppState>,
+    Path(on_stale): Path<String>,
+    parts: Parts,
+) -> Result<impl IntoResponse, Problem> {
+    let on_stale = match on_stale.as_str() {
+        "deny" => OnStale::Deny,
+        "ask" => OnStale::Ask,
+        "serve-for" if state.trust.serve_for > Duration::ZERO => OnStale::ServeFor(state.trust.serve_for),
+        "serve-for" => return Err(Problem::because(Kind::NotFound, "revocation.serve_for is 0s: no route may go on")),
+        _ => return Err(Problem::because(Kind::NotFound, "the policies are deny, ask and serve-for")),
+    };
+    answer(&state, &parts, Some(on_stale)).await
+}
+
+async fn answer(
+    state: &AppState,
+    parts: &Parts,
+    on_stale: Option<OnStale>,
+) -> Result<impl IntoResponse + use<>, Problem> {
     let credential = match state.trust.accept {
         Accept::Cookie => Credential::cookie(&parts.headers, &state.cookies)?,
         Accept::Bearer => Credential::bearer(&parts.headers)?,
         Accept::Both => Credential::find(&parts.headers, &state.cookies)?,
     };
     let is_cookie = matches!(credential, Credential::Cookie(_));
-    let guard = CsrfGuard::of(&parts, &state.trust, &original_method(&parts, &state.trust), is_cookie)?;
+    let guard = CsrfGuard::of(parts, &state.trust, &original_method(parts, &state.trust), is_cookie)?;
     let Some(token) = credential.token() else { return Err(Problem::new(Kind::TokenMissing)) };
-    let caller = state.sessions.authenticate(token).await?;
+    let caller = state.sessions.authenticate_with(token, on_stale).await?;
     guard.admit(&state.sessions, caller.claims.sid)?;
     Ok([
         (SUBJECT, text(&caller.claims.sub.to_string())),

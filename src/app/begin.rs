@@ -1,0 +1,112 @@
+//! How a process begins to answer: alone on its ledger, or as one node among others.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{App, StartError, database_error};
+use crate::{
+    lifecycle::{Fatal, Policy, Shutdown, Tasks},
+    revocation::{
+        Recorder,
+        node::Node,
+        sync::{LoadError, NodeState},
+    },
+    telemetry::metrics::RebuildReason,
+};
+
+/// Between two looks whether the node is live. It is logged then, and a command goes on; nobody's answer waits for it.
+const LOOK: Duration = Duration::from_millis(20);
+
+impl App {
+    /// One process owns the ledger.
+    pub(super) fn begin_alone(&self, recorder: Option<Recorder>, tasks: &Tasks) -> JoinHandle<Result<(), StartError>> {
+        let named = database_error(&self.config, &self.folder);
+        let (replica, ledger, clock) = (Arc::clone(&self.replica), self.ledger.clone(), self.clock.clone());
+        let (herald, stop) = (self.herald.clone(), self.over.clone());
+        tasks.spawn("herald", async move { stop.run_until_cancelled(Box::pin(herald.run())).await });
+        let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
+        tasks.spawn("load", async move {
+            let since = clock.boottime();
+            if let Err(error) = replica.load(&ledger).await {
+                let error = match error {
+                    LoadError::Database(source) => StartError::Database(named(source)),
+                    other => StartError::Load(other),
+                };
+                tracing::error!(%error, "the ledger cannot be loaded");
+                later.shutdown().fail(Fatal { task: "load", problem: error.to_string() });
+                return Err(error);
+            }
+            metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
+            let took_ms = clock.boottime().since(since).as_secs_f64() * 1e3;
+            tracing::info!(entries = replica.filter().entries, applied = %replica.applied(), took_ms, "ready");
+            let mut recorder = recorder;
+            later.supervise("recorder", Policy::Fatal, move || {
+                let (recorder, over) = (recorder.take(), over.clone());
+                async move {
+                    recorder.ok_or("the recorder runs once")?.run(over.cancelled()).await;
+                    Ok::<(), &str>(())
+                }
+            });
+            Ok(())
+        })
+    }
+
+    /// One of several. The node's task registers, loads and renews, and begins anew when it must; what it hears comes by
+    /// tasks of their own. It leaves last: when the recorder has finished, nobody here asks for a check any more.
+    pub(super) fn begin_among(
+        &self,
+        node: &Node,
+        recorder: Option<Recorder>,
+        tasks: &Tasks,
+    ) -> JoinHandle<Result<(), StartError>> {
+        let leaving = CancellationToken::new();
+        let (mut recorder, over, last) = (recorder, self.over.clone(), leaving.clone());
+        tasks.supervise("recorder", Policy::Fatal, move || {
+            let (recorder, over, last) = (recorder.take(), over.clone(), last.clone());
+            async move {
+                recorder.ok_or("the recorder runs once")?.run(over.cancelled()).await;
+                last.cancel();
+                Ok::<(), &str>(())
+            }
+        });
+        let (running, stop, shutdown) = (node.clone(), leaving.clone(), tasks.shutdown().clone());
+        tasks.supervise("node", Policy::Restart, move || run(running.clone(), stop.clone(), shutdown.clone()));
+        let (hearing, stop, last) = (node.clone(), leaving.clone(), leaving);
+        tasks.supervise("feed", Policy::Restart, move || {
+            let (node, stop) = (hearing.clone(), stop.clone());
+            async move { node.listen(&stop).await }
+        });
+        let (hearing, stop) = (node.clone(), last.clone());
+        tasks.supervise("redis feed", Policy::Restart, move || {
+            let (node, stop) = (hearing.clone(), stop.clone());
+            async move { node.listen_to_redis(&stop).await }
+        });
+        let (node, soft, clock) = (node.clone(), tasks.shutdown().soft().clone(), self.clock.clone());
+        let replica = Arc::clone(&self.replica);
+        tasks.spawn("load", async move {
+            let since = clock.boottime();
+            while node.state() != NodeState::Live {
+                if soft.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+                    return Err(StartError::Stopped);
+                }
+            }
+            let took_ms = clock.boottime().since(since).as_secs_f64() * 1e3;
+            tracing::info!(entries = replica.filter().entries, applied = %replica.applied(), took_ms, "ready");
+            Ok(())
+        })
+    }
+}
+
+/// Runs the node. What another try cannot mend ends the process.
+async fn run(node: Node, stop: CancellationToken, shutdown: Shutdown) -> Result<(), LoadError> {
+    match Box::pin(node.run(&stop)).await {
+        Err(error @ (LoadError::Anew | LoadError::Broken { .. })) => {
+            shutdown.fail(Fatal { task: "node", problem: error.to_string() });
+            stop.cancelled().await;
+            Ok(())
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,125 @@
+//! What goes on beside the requests: the filter grows and rotates, what has expired is pruned, time is noted.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::App;
+use crate::{
+    database::DatabaseError,
+    keystore::{self, Keys, KeysError},
+    lifecycle::{Policy, Tasks},
+    revocation::{ledger::Ledger, sync::LoadError},
+    sessions::devices::Devices,
+    telemetry::metrics::{Metrics, PrunedTable, RebuildReason},
+};
+
+/// Rows that one pruning statement deletes at most: a few milliseconds of the writing connection.
+const PRUNE_ROWS: u32 = 500;
+
+/// Between two pruning statements: the writing connection is others' for ten times as long as it is ours.
+const PRUNE_PAUSE: Duration = Duration::from_millis(30);
+
+/// How often expired rows are looked for, keys are retired, and ledger time is noted.
+const MAINTENANCE: Duration = Duration::from_secs(30);
+
+/// How often the filter is asked to drop what has expired, and metrics to fold their samples.
+const TICK: Duration = Duration::from_secs(2);
+
+impl App {
+    pub(super) fn maintain(&self, tasks: &Tasks) {
+        let (replica, ledger, metrics) = (Arc::clone(&self.replica), self.ledger.clone(), self.metrics.clone());
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("filter growth", Policy::Restart, move || {
+            let (replica, ledger, metrics) = (Arc::clone(&replica), ledger.clone(), metrics.clone());
+            let soft = shutdown.soft().clone();
+            async move {
+                while soft.run_until_cancelled(replica.wants_growth()).await.is_some() {
+                    replica.grow(&ledger).await?;
+                    metrics.filter_rebuilds_total.at(RebuildReason::Growth).increment(1);
+                    tracing::info!(capacity = replica.filter().capacity, "the filter has grown");
+                }
+                Ok::<(), LoadError>(())
+            }
+        });
+        let (replica, ledger, metrics) = (Arc::clone(&self.replica), self.ledger.clone(), self.metrics.clone());
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("filter rotation", Policy::Restart, move || {
+            let (replica, ledger, metrics) = (Arc::clone(&replica), ledger.clone(), metrics.clone());
+            let soft = shutdown.soft().clone();
+            async move {
+                while soft.run_until_cancelled(tokio::time::sleep(TICK)).await.is_some() {
+                    if replica.rotate(&ledger) {
+                        metrics.filter_rotations_total.increment(1);
+                    }
+                    metrics.upkeep();
+                }
+                Ok::<(), LoadError>(())
+            }
+        });
+        let (keys, clock) = (self.keys.clone(), self.ledger.clock().clone());
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("shared keys", Policy::Restart, move || {
+            let (keys, clock, soft) = (keys.clone(), clock.clone(), shutdown.soft().clone());
+            async move {
+                while soft.run_until_cancelled(tokio::time::sleep(keystore::SYNC)).await.is_some() {
+                    keys.sync(clock.now()).await?;
+                }
+                Ok::<(), KeysError>(())
+            }
+        });
+        let upkeep = Upkeep {
+            ledger: self.ledger.clone(),
+            devices: Devices::new(self.database.clone()),
+            keys: self.keys.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let shutdown = tasks.shutdown().clone();
+        tasks.supervise("maintenance", Policy::Restart, move || {
+            let upkeep = upkeep.clone();
+            let soft = shutdown.soft().clone();
+            async move {
+                while soft.run_until_cancelled(tokio::time::sleep(MAINTENANCE)).await.is_some() {
+                    upkeep.run(&soft).await?;
+                }
+                Ok::<(), DatabaseError>(())
+            }
+        });
+    }
+}
+
+/// What is done now and then.
+#[derive(Debug, Clone)]
+struct Upkeep {
+    ledger: Ledger,
+    devices: Devices,
+    keys: Keys,
+    metrics: Metrics,
+}
+
+impl Upkeep {
+    async fn run(&self, stop: &CancellationToken) -> Result<(), DatabaseError> {
+        self.ledger.keep_time().await?;
+        let now = self.ledger.clock().now();
+        self.keys.ring().set_max_access_ttl(self.ledger.lifetimes().ceiling(now));
+        // A retired key's file stays for a day: long enough to look into what it has signed.
+        if let Err(error) = self.keys.prune(now, Duration::from_hours(24)).await {
+            tracing::warn!(%error, "a retired key could not be removed");
+        }
+        // Small statements with a pause between them, until nothing is due: whoever revokes waits for one at most.
+        loop {
+            let revocations = self.ledger.prune(PRUNE_ROWS).await?;
+            let sessions = self.devices.prune(now, PRUNE_ROWS).await?;
+            let swept = self.devices.sweep(now, PRUNE_ROWS).await?;
+            self.metrics.pruned_total.at(PrunedTable::Revocations).increment(revocations);
+            self.metrics.pruned_total.at(PrunedTable::Sessions).increment(sessions);
+            if revocations + sessions + swept == 0 || stop.is_cancelled() {
+                break;
+            }
+            tokio::time::sleep(PRUNE_PAUSE).await;
+        }
+        self.metrics.prune_backlog.at(PrunedTable::Revocations).set(self.ledger.prune_backlog().await?);
+        self.metrics.prune_backlog.at(PrunedTable::Sessions).set(self.devices.prune_backlog(now).await?);
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! How far a revocation has come: what nodes have said, what their rows say, and the writer's wait (R3).
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::super::lease::{Authority, Member, Nodes, wait};
+use crate::{
+    clock::{BootInstant, Clock},
+    ids::{LedgerId, NodeId, Seq},
+};
+
+/// A writer reads the table of nodes again at least so often while it waits, and at first after this. What it waits for
+/// is mostly said by the nodes themselves; the table tells of those that left, and of words that were lost.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+
+/// Acknowledgements kept at most: far more nodes than the design is for.
+const MAX_HEARD: usize = 4096;
+
+/// On how many nodes a revocation is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// Nodes that have applied it.
+    pub nodes: u32,
+    /// Nodes that there are.
+    pub of: u32,
+    /// No node can answer from before it any more.
+    pub is_complete: bool,
+}
+
+/// The nodes as a renewal has found them.
+#[derive(Debug, Clone, Default)]
+struct View {
+    members: Vec<Member>,
+    /// The ledger's head before the members were read: each revocation up to it was committed before.
+    head: Seq,
+    is_settled: bool,
+}
+
+/// What is known of all nodes.
+#[derive(Debug)]
+pub(super) struct Reaches {
+    ledger: LedgerId,
+    /// By node: the last number that it said it has applied in this ledger's life.
+    heard: Mutex<HashMap<NodeId, Seq>>,
+    /// Somebody has acknowledged something.
+    acks: Notify,
+    view: Mutex<View>,
+}
+
+impl Reaches {
+    pub(super) fn new(ledger: LedgerId) -> Self {
+        Self { ledger, heard: Mutex::default(), acks: Notify::new(), view: Mutex::default() }
+    }
+
+    pub(super) fn hear(&self, id: NodeId, ledger: LedgerId, seq: Seq) {
+        if ledger != self.ledger {
+            return;
+        }
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.len() >= MAX_HEARD {
+            heard.clear();
+        }
+        let entry = heard.entry(id).or_insert(seq);
+        *entry = (*entry).max(seq);
+        drop(heard);
+        self.acks.notify_waiters();
+    }
+
+    /// What was heard of a history that has gone another way says nothing of this one.
+    pub(super) fn forget(&self) {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn has(&self, member: &Member, seq: Seq) -> bool {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        member.applied >= seq || heard.get(&member.id).is_some_and(|&applied| applied >= seq)
+    }
+
+    fn count(&self, members: &[Member], seq: Seq, is_complete: bool) -> Reach {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let nodes = members.iter().filter(|member| self.has(member, seq)).count();
+        Reach { nodes: count(nodes), of: count(members.len()), is_complete }
+    }
+
+    pub(super) fn saw(&self, members: Vec<Member>, head: Seq, is_settled: bool) {
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = View { members, head, is_settled };
+    }
+
+    /// How many nodes there were at the last renewal.
+    pub(super) fn members(&self) -> usize {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).members.len()
+    }
+
+    /// The ledger's head at the last renewal.
+    pub(super) fn head(&self) -> Seq {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).head
+    }
+
+    /// How far a revocation has come, from memory. Complete only if the nodes were read after it was committed, on a
+    /// settled server, and each of them has it: that is rule R3 (a) for all.
+    pub(super) fn now(&self, seq: Seq) -> Reach {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_complete = view.is_settled
+            && view.head >= seq
+            && !view.members.is_empty()
+            && view.members.iter().all(|member| self.has(member, seq));
+        self.count(&view.members, seq, is_complete)
+    }
+
+    /// Waits until no node can answer from before `seq`: each has applied it, or is gone, or must have stopped.
+    /// `committed` was read after the commit was acknowledged.
+    pub(super) async fn reached(
+        &self,
+        nodes: &Nodes,
+        clock: &Clock,
+        seq: Seq,
+        committed: BootInstant,
+        authority: Authority,
+    ) -> Reach {
+        let mut look = FIRST_LOOK;
+        // Afresh, and after the commit: a row that was read before could have been renewed since. One such list is
+        // enough: whoever is not in it registers after the commit, and loads before it answers anything.
+        let mut members = None;
+        let mut next = clock.boottime();
+        loop {
+            let acks = self.acks.notified();
+            if clock.boottime() >= next {
+                match nodes.members().await {
+                    Ok(found) => members = Some(found),
+                    Err(error) => tracing::warn!(%error, "the nodes could not be read"),
+                }
+                next = clock.boottime() + look;
+                look = (look * 2).min(LONGEST_LOOK);
+            }
+            let now = clock.boottime();
+            let Some(over) = self.last_over(members.as_deref(), seq, committed, authority).filter(|&over| over > now)
+            else {
+                return self.count(members.as_deref().unwrap_or_default(), seq, true);
+            };
+            tokio::select! {
+                () = acks => {}
+                () = tokio::time::sleep(next.min(over).since(now)) => {}
+            }
+        }
+    }
+
+    /// When the last node that matters has certainly stopped; `None` if there is none to wait for.
+    fn last_over(
+        &self,
+        members: Option<&[Member]>,
+        seq: Seq,
+        committed: BootInstant,
+        authority: Authority,
+    ) -> Option<BootInstant> {
+        match members {
+            // Nobody can be left out: all holds there ever were must be over. So too while a new server is in charge,
+            // whose rows may be older than what was heard.
+            Some(members) if authority.is_settled => {
+                let pending = members.iter().filter(|member| !self.has(member, seq));
+                pending.map(|member| committed + wait(member.hold)).max()
+            }
+            _ => Some(committed + wait(authority.max_hold)),
+        }
+    }
+}
