@@ -102,7 +102,7 @@ async fn a_paused_server_makes_calls_late_within_the_limit_and_ends_its_listener
     assert!(answers.iter().all(|answer| *answer == Err(BlocklistError::Late)), "{answers:?}");
     assert!((SHORT..SHORT + SLACK).contains(&took), "{took:?}");
     let (answer, took) = timed(blocklist.look(&dead)).await;
-    assert_eq!(answer, Err(BlocklistError::Away), "the many count as one outage");
+    assert_eq!(answer, Err(BlocklistError::Away), "it is not asked at once again");
     assert!(took < SHORT, "{took:?}");
     let mut late = Duration::ZERO;
     eventually!({
