@@ -27,6 +27,10 @@
 //! | [`blocklist`] | what Redis promises: a hit means revoked, a miss means nothing, an outage is soon told |
 //! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
 //! | [`vault`] | what nodes share is the same on all, and the database alone knows nothing of it |
+//! | [`fault_nodes`] | nodes that die, stand still or come back hold up the others for one hold, and accept nothing that ended |
+//! | [`fault_network`] | a node that is cut off from SQL stops at its hold, and holds up nobody |
+//! | [`fault_postgres`] | PostgreSQL stopped or restored costs nothing acknowledged, and nothing that ends from then on |
+//! | [`fault_stale`] | what checks answer when the lease is over is the policy's to say |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
 
@@ -42,6 +46,10 @@ mod contract_ledger;
 mod cors;
 mod csrf;
 mod durability;
+mod fault_network;
+mod fault_nodes;
+mod fault_postgres;
+mod fault_stale;
 mod hardening;
 mod http_contract;
 mod leases;

@@ -6,7 +6,9 @@
 
 pub(crate) mod answer;
 pub(crate) mod app;
+pub(crate) mod chaos;
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod ledger;
 pub(crate) mod logs;
 pub(crate) mod operator;

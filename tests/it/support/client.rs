@@ -162,7 +162,12 @@ impl Call {
         self.header("content-type", kind)
     }
 
-    async fn send(mut self) -> Answer {
+    async fn send(self) -> Answer {
+        self.try_send().await.expect("an answer")
+    }
+
+    /// Sends it to somebody who may not be there.
+    pub(crate) async fn try_send(mut self) -> Result<Answer, reqwest::Error> {
         if !self.cookies.is_empty() {
             let value = self.cookies.join("; ").parse().expect("cookies are text");
             self.headers.push((header::COOKIE, value));
@@ -174,9 +179,9 @@ impl Call {
         if let Some(body) = self.body {
             request = request.body(body);
         }
-        let response = request.send().await.expect("an answer");
+        let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Answer { status, headers, body: response.bytes().await.expect("the whole answer").to_vec() }
+        Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
     }
 }
 

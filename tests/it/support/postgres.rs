@@ -103,6 +103,25 @@ impl Server {
         }
     }
 
+    /// Puts a copy of everything aside. It must be stopped.
+    pub(crate) fn back_up(&self) {
+        self.copy("data", "backup");
+    }
+
+    /// Makes everything what it was when it was backed up. It must be stopped.
+    pub(crate) fn restore(&self) {
+        self.copy("backup", "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        assert!(self.keeper.lock().unwrap().is_none(), "it still runs");
+        let (from, to) = (self.folder.join(from), self.folder.join(to));
+        let _ = fs::remove_dir_all(&to);
+        // As whom the server runs, or the copy would not be its own.
+        let copied = as_nobody(Path::new("/bin/cp")).arg("-a").args([from, to]).status();
+        assert!(copied.expect("cp(1)").success());
+    }
+
     fn is_ready(&self) -> bool {
         // The last line of this file says so once clients are let in.
         let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
@@ -145,6 +164,14 @@ pub(crate) async fn run(url: &str, statements: &str) {
     connection.close().await.expect("a server");
 }
 
+/// A transaction that has run statements and holds their locks until it is dropped.
+pub(crate) async fn begin(url: &str, statements: &str) -> PgConnection {
+    let mut connection = PgConnection::connect(url).await.expect("a server");
+    let statements = format!("BEGIN; {statements}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut connection).await.expect("it begins");
+    connection
+}
+
 /// A number that a statement gives, asked on a connection of its own.
 pub(crate) async fn number(url: &str, statement: &'static str) -> i64 {
     let mut connection = PgConnection::connect(url).await.expect("a server");
@@ -176,4 +203,27 @@ fn program(name: &str) -> PathBuf {
         .collect();
     versions.sort();
     versions.pop().unwrap_or_else(|| panic!("{name} is missing: apt-get install postgresql")).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_restored_server_has_what_it_had_then_and_no_more() {
+        let server = Server::start();
+        let url = server.database().await;
+        run(&url, "CREATE TABLE things (n int); INSERT INTO things VALUES (1)").await;
+        server.stop();
+        server.back_up();
+        for _ in 0..2 {
+            server.resume();
+            run(&url, "INSERT INTO things VALUES (2)").await;
+            assert_eq!(number(&url, "SELECT count(*) FROM things").await, 2);
+            server.stop();
+            server.restore();
+        }
+        server.resume();
+        assert_eq!(number(&url, "SELECT count(*) FROM things").await, 1);
+    }
 }

@@ -34,6 +34,13 @@ impl Process {
     /// Starts the program and waits until it is ready. Settings are environment variables, such as
     /// `KICKOUT__TOKENS__ACCESS_TTL`.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
+        let process = Self::begin(settings).await;
+        process.is_ready().await;
+        process
+    }
+
+    /// Starts the program and waits until it listens. It may not be ready yet.
+    pub(crate) async fn begin(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self::launch(folder, settings, None).await
@@ -55,9 +62,12 @@ impl Process {
         let Some((public, management)) = addresses else { panic!("it ended, {ended:?}: {}", stderr.text()) };
         let net = net.unwrap_or_else(|| Net::new(public, management));
         net.moved(public, management);
-        let process = Self { net, settings, child, stdout, stderr, folder };
-        eventually!(process.net.manage(http::Method::GET, "/readyz").await.status == 200);
-        process
+        Self { net, settings, child, stdout, stderr, folder }
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn is_ready(&self) {
+        eventually!(self.net.manage(http::Method::GET, "/readyz").await.status == 200);
     }
 
     /// Ends it as a power cut would.
@@ -66,7 +76,7 @@ impl Process {
         self.child.wait().expect("a child");
     }
 
-    /// Sends it a signal, by name: `INT`, `TERM`.
+    /// Sends it a signal, by name: `INT`, `TERM`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
         assert!(sent.expect("kill(1)").success(), "{name}");
@@ -89,9 +99,16 @@ impl Process {
 
     /// Starts it again on the same folder. It must have ended.
     pub(crate) async fn restart(mut self) -> Self {
+        self.begin_again().await;
+        self.is_ready().await;
+        self
+    }
+
+    /// Starts it again on the same folder, and waits until it listens. It must have ended.
+    pub(crate) async fn begin_again(&mut self) {
         assert!(self.child.try_wait().expect("a child").is_some(), "it still runs");
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a folder"));
-        Self::launch(folder, self.settings.clone(), Some(self.net.clone())).await
+        *self = Self::launch(folder, self.settings.clone(), Some(self.net.clone())).await;
     }
 
     /// Another command on the same folder; its arguments are the caller's.

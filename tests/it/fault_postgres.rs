@@ -1,0 +1,108 @@
+//! PostgreSQL that goes away and comes back, with everything or with less than it had.
+
+use tokio::time::Instant;
+
+use crate::support::{
+    chaos::Mode,
+    cluster::{Node, Plan, Said, took},
+    postgres::Server,
+    wait::{all, eventually},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_postgresql_checks_go_on_for_the_hold_and_nothing_is_claimed() {
+    let server = Server::start();
+    let cluster = Plan::new(&server.database().await, 2).set("REVOCATION__LEASE", "3s").start().await;
+    let [stays, gone, tried] = cluster.sessions().await;
+    cluster.node(0).ends(&gone).await;
+    cluster.accepts(&tried).await;
+
+    let began = Instant::now();
+    server.stop();
+    let last = Instant::now();
+    let (refused, _) = tokio::join!(
+        cluster.node(0).log_out(&tried),
+        all(cluster.nodes.iter().map(|node| node.stops(&stays, cluster.hold(), began, last))),
+    );
+    refused.is_problem(503, "unavailable");
+    cluster.node(1).log_out(&tried).await.is_problem(503, "unavailable");
+    for node in &cluster.nodes {
+        assert!(!node.readiness().await.is_ready, "{}", node.name);
+        assert_eq!(node.says(&gone).await, Said::Unknown, "{}", node.name);
+    }
+
+    server.resume();
+    cluster.will_accept(&stays).await;
+    cluster.refuses(&gone).await;
+    // What was not claimed was not done.
+    cluster.accepts(&tried).await;
+    let receipt = cluster.node(1).ends(&tried).await;
+    assert_eq!((receipt.applied.nodes, receipt.applied.of), (2, 2), "{receipt:?}");
+    cluster.refuses(&tried).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_is_back_before_the_hold_is_over_is_not_missed() {
+    let server = Server::start();
+    let cluster = Plan::new(&server.database().await, 2).set("REVOCATION__LEASE", "30s").start().await;
+    let [stays, gone, next] = cluster.sessions().await;
+    cluster.node(0).ends(&gone).await;
+    let watch = cluster.watch(&stays);
+    server.stop();
+    server.resume();
+    // Whatever is left of the hold when it is back, there is more of it soon.
+    let nearly = cluster.hold() * 9 / 10;
+    for node in &cluster.nodes {
+        eventually!(node.readiness().await.hold_remaining > nearly);
+    }
+    cluster.node(0).ends(&next).await;
+    watch.was_good().await;
+    for token in [&gone, &next] {
+        cluster.refuses(token).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restore_nothing_is_accepted_that_ends_from_then_on() {
+    let server = Server::start();
+    let mut cluster = Plan::new(&server.database().await, 3).set("REVOCATION__LEASE", "8s").start().await;
+    let [stays, early, forgotten, goes] = cluster.sessions().await;
+    cluster.node(0).ends(&early).await;
+    // The backup knows of no node, so that a receipt after the restore cannot know by its rows whom to wait for.
+    for node in &mut cluster.nodes {
+        node.signal("TERM");
+        node.ended().await;
+    }
+    server.stop();
+    server.back_up();
+    server.resume();
+    all(cluster.nodes.iter_mut().map(Node::restart)).await;
+    cluster.node(1).ends(&forgotten).await;
+    cluster.refuses(&forgotten).await;
+    cluster.accepts(&goes).await;
+
+    // One node does not notice: it is cut off before the restore, with most of its hold to go.
+    let began = Instant::now();
+    cluster.node(2).sql.set(Mode::BlackHole);
+    server.stop();
+    server.restore();
+    server.resume();
+    for node in &cluster.nodes[..2] {
+        eventually!(node.log().contains("begins anew"));
+        eventually!(node.readiness().await.is_ready);
+    }
+    let receipt = cluster.node(0).ends(&goes).await;
+    let said = cluster.node(2).says(&goes).await;
+    assert_ne!(said, Said::Good, "{:?} after it was cut off, {receipt:?}", began.elapsed());
+    assert!(took(&receipt) >= cluster.hold(), "{receipt:?}");
+
+    cluster.node(2).sql.set(Mode::Pass);
+    cluster.all_ready().await;
+    for token in [&early, &goes] {
+        cluster.refuses(token).await;
+    }
+    cluster.accepts(&stays).await;
+    // All agree about what the backup did not have, whatever they say.
+    let said = all(cluster.nodes.iter().map(|node| node.says(&forgotten))).await;
+    assert!(said.iter().all(|&one| one == said[0]), "{said:?}");
+}
