@@ -332,11 +332,6 @@ fn ack(prefix: &str) -> String {
 
 /// Reads a URL. What the driver says of one that is wrong is not passed on: it could quote it.
 fn address(url: &str) -> Result<ConnectionInfo, BlocklistError> {
-    if url.starts_with("rediss:") {
-        return Err(BlocklistError::Address(
-            "this version does not speak TLS to Redis (rediss://). Use redis:// or unix://",
-        ));
-    }
     url.into_connection_info()
         .map_err(|_| BlocklistError::Address("it is not of the form redis://user:password@host:port/database"))
 }

@@ -344,11 +344,9 @@ async fn a_server_that_will_not_do_is_refused_and_the_message_says_what_to_do() 
     assert!(matches!(error, BlocklistError::Unsupported { .. }), "{error:?}");
     assert!(error.to_string().contains("primary"), "{error}");
 
-    for (url, said) in [
-        ("rediss://u:hunter2@127.0.0.1", "TLS"),
-        ("redis://u:hunter2@:x", "redis://user:password@host"),
-        ("hunter2", "redis://user:password@host"),
-    ] {
+    for (url, said) in
+        [("redis://u:hunter2@:x", "redis://user:password@host"), ("hunter2", "redis://user:password@host")]
+    {
         let error = refused(url).await;
         assert!(matches!(error, BlocklistError::Address(_)), "{error:?}");
         assert!(error.to_string().contains(said) && !error.to_string().contains("hunter2"), "{error}");

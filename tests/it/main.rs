@@ -15,6 +15,7 @@
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
 //! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
+//! | [`one_with_redis`] | one process on SQLite uses a Redis beside it, and misses nothing without |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
 //! | [`start_and_stop`] | the program starts with nothing, says what is wrong if it cannot, and stops in two stages |
 //! | [`durability`] | what was acknowledged outlives a restart, a kill -9 and a restored backup |
@@ -55,6 +56,7 @@ mod http_contract;
 mod leases;
 mod lifecycle;
 mod log_grep;
+mod one_with_redis;
 mod postgres_outages;
 mod races;
 mod revocation;
