@@ -31,6 +31,7 @@
 //! | [`fault_nodes`] | nodes that die, stand still or come back hold up the others for one hold, and accept nothing that ended |
 //! | [`fault_network`] | a node that is cut off from SQL stops at its hold, and holds up nobody |
 //! | [`fault_postgres`] | PostgreSQL stopped or restored costs nothing acknowledged, and nothing that ends from then on |
+//! | [`fault_redis`] | Redis gone, empty, evicting, cut off or behind costs no check, no logout and no revocation |
 //! | [`fault_stale`] | what checks answer when the lease is over is the policy's to say |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`architecture`] | dependencies between modules point one way |
@@ -50,6 +51,7 @@ mod durability;
 mod fault_network;
 mod fault_nodes;
 mod fault_postgres;
+mod fault_redis;
 mod fault_stale;
 mod hardening;
 mod http_contract;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     answer::{Answer, Receipt},
     chaos::Chaos,
-    client::{User, text},
+    client::{Call, User, text},
     process::Process,
     wait::{LONG, PAUSE, all, eventually},
 };
@@ -36,6 +36,7 @@ static USERS: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Plan {
     url: String,
     nodes: usize,
+    redis: Option<u16>,
     settings: Vec<(String, String)>,
 }
 
@@ -52,6 +53,8 @@ pub(crate) struct Node {
     process: Process,
     /// The network between it and PostgreSQL.
     pub(crate) sql: Chaos,
+    /// The network between it and Redis.
+    pub(crate) redis: Option<Chaos>,
     pub(crate) name: String,
 }
 
@@ -77,11 +80,17 @@ pub(crate) struct Readiness {
 impl Plan {
     /// So many nodes on a database, each with a lease of 2 s that it looks after 50 times a second.
     pub(crate) fn new(url: &str, nodes: usize) -> Self {
-        let plan = Self { url: url.to_owned(), nodes, settings: Vec::new() };
+        let plan = Self { url: url.to_owned(), nodes, redis: None, settings: Vec::new() };
         plan.set("TOKENS__KEY_ENCRYPTION_KEY", KEY)
             .set("REVOCATION__LEASE", "2s")
             .set("REVOCATION__PULL", "50ms")
             .set("REVOCATION__FILTER__CAPACITY", "1000")
+    }
+
+    /// Nodes share this Redis.
+    pub(crate) fn with_redis(mut self, port: u16) -> Self {
+        self.redis = Some(port);
+        self
     }
 
     /// A setting of all nodes, as the environment names it, without `KICKOUT__`.
@@ -113,8 +122,16 @@ impl Plan {
         let mut settings = self.settings.clone();
         settings.push(("KICKOUT__NODE__NAME".to_owned(), name.clone()));
         settings.push(("KICKOUT__DATABASE__URL".to_owned(), format!("{server}:{}/{database}", sql.port())));
+        let redis = match self.redis {
+            Some(port) => {
+                let chaos = Chaos::start(port).await;
+                settings.push(("KICKOUT__REDIS__URL".to_owned(), format!("redis://127.0.0.1:{}", chaos.port())));
+                Some(chaos)
+            }
+            None => None,
+        };
         let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        Node { process: Process::begin(&settings).await, sql, name }
+        Node { process: Process::begin(&settings).await, sql, redis, name }
     }
 }
 
@@ -193,7 +210,7 @@ pub(crate) struct Watch {
 pub(crate) struct Seen {
     pub(crate) node: String,
     pub(crate) began: Instant,
-    /// `None`: there was no answer.
+    /// `None`: the connection ended without an answer.
     pub(crate) said: Option<Said>,
 }
 
@@ -207,8 +224,8 @@ impl Watch {
                 let mut seen = Vec::new();
                 while !over.is_cancelled() {
                     let began = Instant::now();
-                    let said = timeout(LONG, call.clone()).await.map(|answer| said(&answer));
-                    seen.push(Seen { node: name.clone(), began, said: said.ok() });
+                    let said = tries(call.clone()).await;
+                    seen.push(Seen { node: name.clone(), began, said });
                     // Two nodes at this pace cost a few hundredths of a processor.
                     tokio::time::sleep(2 * PAUSE).await;
                 }
@@ -236,13 +253,19 @@ impl Watch {
 }
 
 impl Node {
-    fn check(&self, token: &str) -> super::client::Call {
+    fn check(&self, token: &str) -> Call {
         self.get("/v1/auth/verify").bearer(token)
     }
 
     /// What it says of a token. It may be stopped and go on before it answers.
     pub(crate) async fn says(&self, token: &str) -> Said {
         said(&timeout(LONG, self.check(token)).await.expect("an answer"))
+    }
+
+    /// What it says of a token; `None` if it ends the connection instead, as it may after it has stood still for longer
+    /// than it lets a client take.
+    pub(crate) async fn may_say(&self, token: &str) -> Option<Said> {
+        tries(self.check(token)).await
     }
 
     /// Logs somebody in here; the access token.
@@ -327,6 +350,11 @@ impl DerefMut for Node {
 /// How long a receipt says that it took.
 pub(crate) fn took(receipt: &Receipt) -> Duration {
     Duration::from_secs_f64(receipt.elapsed_ms / 1e3)
+}
+
+async fn tries(call: Call) -> Option<Said> {
+    let answer = timeout(LONG, call.try_send()).await.expect("an answer or an end");
+    answer.ok().map(|answer| said(&answer))
 }
 
 #[track_caller]
