@@ -36,6 +36,7 @@ pub mod known;
 pub mod lease;
 pub mod ledger;
 pub mod node;
+pub mod recent;
 pub mod sync;
 
 mod answers;

@@ -1,6 +1,9 @@
 //! What each key takes: the one table of types and ranges, and the rules between keys.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use figment::{error::Kind, value::Value};
 use serde::de::DeserializeOwned;
@@ -381,10 +384,14 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     conflicts
 }
 
+fn is_postgres(config: &Config) -> bool {
+    let url = config.database.url.expose();
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
 /// What several nodes need, and what this version does not do.
 fn cluster_conflicts(config: &Config, conflicts: &mut Vec<Conflict>) {
-    let url = config.database.url.expose();
-    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let is_postgres = is_postgres(config);
     if is_postgres && config.tokens.key_encryption_key.is_empty() {
         conflicts.push(Conflict {
             keys: &["tokens.key_encryption_key", "database.url"],
@@ -467,6 +474,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "passwords.min_chars is {}: NIST SP 800-63B-4 asks for 15 or more where a password is the only factor. \
              Raise it to 15.",
             config.passwords.min_chars
+        ));
+    }
+    let revocation = &config.revocation;
+    let hold = revocation.lease.duration() + revocation.serve_for.duration();
+    if is_postgres(config) && hold + hold / 4 + Duration::from_secs(1) > config.http.request_timeout.duration() {
+        warnings.push(format!(
+            "revocation.lease and revocation.serve_for ({:?} together): the first logouts after a node has died, and those after \
+             PostgreSQL was restarted, wait for a quarter more, and http.request_timeout ({}) ends before. They are answered \
+             with 202 then, which says that they are recorded and not in force everywhere yet.",
+            hold, config.http.request_timeout
         ));
     }
     if config.sessions.idle <= config.tokens.access_ttl {

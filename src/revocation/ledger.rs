@@ -43,7 +43,7 @@ use crate::{
 
 use super::{
     Cause, Presented, Target,
-    feed::{Batch, Cursor, Tag},
+    feed::{Batch, Cursor, Row, Tag},
     known::{Exact, Floors},
     lease::{self, Authority},
 };
@@ -115,6 +115,8 @@ pub enum Act {
     Ban(Subject),
     /// Every session and token there is dies.
     Everything,
+    /// What was recorded before and is in this ledger no more: a server that knew less has taken over.
+    Again(Row),
 }
 
 /// What became of an act.

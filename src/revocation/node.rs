@@ -8,6 +8,7 @@ mod others;
 mod reach;
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,7 +30,7 @@ use super::{
     feed::{Batch, Link},
     herald::Herald,
     lease::{ACK_CHANNEL, Authority, FEED_CHANNEL, Nodes, Renewal},
-    ledger::Ledger,
+    ledger::{Act, Ledger},
     sync::{LoadError, NodeState, Replica},
 };
 
@@ -42,6 +43,9 @@ const RENEWALS_PER_LEASE: u32 = 5;
 
 /// After a failed step, before the next one; up to twice as long, by chance, so that nodes do not come in step.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Rows that are given back in one transaction, as many as revocations share one.
+const MENDED: usize = 256;
 
 /// How a node behaves.
 #[derive(Debug, Clone)]
@@ -187,6 +191,10 @@ impl Node {
                 }
             }
             inner.metrics.node_restarts_total.increment(1);
+            let mend = stop.run_until_cancelled(self.mend()).await;
+            if let Some(Err(error)) = mend {
+                tracing::error!(%error, "what this ledger may have lost could not be looked for; it is tried again");
+            }
             // What was heard before may be of a history that is gone.
             inner.reaches.forget();
             tokio::time::sleep(jittered(PAUSE)).await;
@@ -198,6 +206,39 @@ impl Node {
         let noted = self.0.settings.memo.as_ref().and_then(|memo| std::fs::read_to_string(memo).ok());
         if let Some(id) = noted.and_then(|noted| noted.trim().parse::<NodeId>().ok()) {
             self.0.nodes.remove(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what the ledger has lost since this node applied it: a standby that was behind has taken over, or a
+    /// backup was restored. What others have given back already is found there, so it is there once.
+    async fn mend(&self) -> Result<(), DatabaseError> {
+        let inner = &self.0;
+        let Some(recent) = &inner.replica.recent else { return Ok(()) };
+        let kept = || recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(first) = kept().first() else { return Ok(()) };
+        let (mut found, mut after) = (HashSet::new(), Seq(first.seq.0 - 1));
+        loop {
+            let page = inner.ledger.page(after).await?;
+            let Some(last) = page.last() else { break };
+            after = last.cursor.seq;
+            found.extend(page.iter().map(|batch| (batch.cursor.seq.0, batch.cursor.tag.0)));
+        }
+        let lost = kept().take_lost(&found, inner.ledger.clock().now());
+        if lost.is_empty() {
+            return Ok(());
+        }
+        inner.metrics.ledger_lost_rows_total.increment(lost.len() as u64);
+        tracing::error!(
+            rows = lost.len(),
+            "THE LEDGER HAS LOST REVOCATIONS that this node had applied; they are recorded again"
+        );
+        for rows in lost.chunks(MENDED) {
+            let acts: Vec<Act> = rows.iter().map(|row| Act::Again(*row)).collect();
+            while let Err(error) = inner.ledger.record(&acts).await {
+                tracing::error!(%error, "they could not be recorded again yet");
+                tokio::time::sleep(jittered(PAUSE)).await;
+            }
         }
         Ok(())
     }

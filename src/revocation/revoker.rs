@@ -452,6 +452,12 @@ impl Desk {
             Act::Session { .. } => RevocationKind::Session,
             Act::Subject { .. } | Act::Password { .. } | Act::Ban(_) => RevocationKind::Subject,
             Act::Everything => RevocationKind::Everything,
+            Act::Again(row) => match row.target {
+                Target::Token(_) => RevocationKind::Token,
+                Target::Session(_) => RevocationKind::Session,
+                Target::Subject(_) => RevocationKind::Subject,
+                Target::Everything => RevocationKind::Everything,
+            },
         };
         self.metrics.revocations_total.at((kind, outcome)).increment(1);
     }

@@ -3,6 +3,8 @@
 //! A [`Replica`] is filled by a load (head first, then pages) and moved on by linked batches. Whatever does not fit is
 //! a [`Link::Gap`]: the caller stops trusting the replica until a load has succeeded.
 
+use std::sync::{Mutex, PoisonError};
+
 use tokio::sync::Notify;
 
 use crate::{
@@ -17,6 +19,7 @@ use super::{
     lease::Lease,
     ledger::Ledger,
     published::{Published, entries},
+    recent::Recent,
 };
 
 pub use super::published::NodeState;
@@ -46,6 +49,8 @@ pub enum LoadError {
 pub struct Replica {
     pub(super) published: Published,
     growth: Notify,
+    /// What was applied lately, where a server can be replaced by one that knows less.
+    pub(super) recent: Option<Mutex<Recent>>,
     /// One rebuild at a time: a load and a growth would take each other's notes.
     rebuilding: tokio::sync::Mutex<()>,
 }
@@ -57,6 +62,7 @@ impl Replica {
         Self {
             published: Published::new(ledger, Lease::unlimited(), settings, now),
             growth: Notify::new(),
+            recent: None,
             rebuilding: tokio::sync::Mutex::new(()),
         }
     }
@@ -65,6 +71,7 @@ impl Replica {
     #[must_use]
     pub fn leased(mut self) -> Self {
         self.published.lease = Lease::none();
+        self.recent = Some(Mutex::default());
         self
     }
 
@@ -121,6 +128,9 @@ impl Replica {
         let (link, is_full) = self.published.apply(batch);
         if is_full {
             self.growth.notify_one();
+        }
+        if let (Some(recent), Link::Next) = (&self.recent, link) {
+            recent.lock().unwrap_or_else(PoisonError::into_inner).keep(batch);
         }
         link
     }

@@ -345,6 +345,8 @@ metrics! {
     feed_pushes_total: Counter, COUNT, "Revocations, or news of some, that other nodes have told this one of.";
     feed_pulls_total: Counter, COUNT, "Times this node has read what is new in the ledger, without being told or after.";
     feed_gaps_total: Counter, COUNT, "Times the ledger's history did not continue what this node had applied.";
+    ledger_lost_rows_total: Counter, COUNT,
+        "Revocations that the ledger has lost after this node had applied them, and that it has recorded again.";
     nodes_registered: CountGauge, COUNT, "Nodes that have a lease, as this one last read it.";
     nodes_expelled_total: Counter, COUNT, "Nodes that this one has expelled, because they had not renewed.";
     node_restarts_total: Counter, COUNT,

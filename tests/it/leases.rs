@@ -24,7 +24,11 @@ use kickout::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::support::{postgres, wait::eventually};
+use super::support::{
+    ledger::{session, user},
+    postgres,
+    wait::eventually,
+};
 
 /// Long enough that a machine with other work to do renews in time, short enough to wait for once.
 const HOLD: Duration = Duration::from_secs(3);
@@ -171,4 +175,41 @@ async fn a_node_that_leaves_is_not_waited_for_and_one_whose_row_is_gone_begins_a
     assert!(matches!(stays.verdict(&someone).await, Verdict::Revoked(_)));
     assert!(stays.node.remaining() > Duration::ZERO);
     stays.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_new_server_never_had_is_counted_and_recorded_again() {
+    let url = postgres::Server::shared().database().await;
+    let node = Member::start(&url, "a", true).await;
+    let (kept, token, ended, everybody) = (node.someone(), node.someone(), node.someone(), node.someone());
+    node.revoke(&kept).await;
+    postgres::run(&url, "CREATE TABLE copy AS SELECT * FROM head; CREATE TABLE users_copy AS SELECT * FROM users")
+        .await;
+    node.revoke(&token).await;
+    let subject = user(node.ledger.database()).await;
+    let session = session(node.ledger.database(), subject, 0).await;
+    let [ended, everybody] = [Presented { session, ..ended }, Presented { subject, ..everybody }];
+    for act in [Act::Session { session, of: None }, Act::Subject { subject, keep: None }] {
+        assert!(node.revoker.revoke(act).await.unwrap().receipt.complete);
+    }
+
+    // The server that takes over has never heard of the last three; the rows of the user and of the session it has, as
+    // they were.
+    postgres::run(
+        &url,
+        "BEGIN;
+         UPDATE head SET seq = copy.seq, tag = copy.tag, server = 'before', settled = true FROM copy;
+         DELETE FROM revocations WHERE seq > (SELECT seq FROM copy);
+         UPDATE users SET generation = 0; UPDATE sessions SET ended_at = NULL;
+         COMMIT",
+    )
+    .await;
+    eventually!(postgres::number(&url, "SELECT count(*) FROM revocations WHERE kind IN (1, 2, 3)").await == 4);
+    assert_eq!(postgres::number(&url, "SELECT count(*) FROM sessions WHERE ended_at IS NULL").await, 0);
+    assert_eq!(postgres::number(&url, "SELECT max(generation) FROM users").await, 1);
+    eventually!(node.verdict(&node.someone()).await == Verdict::Active, Duration::from_secs(10));
+    for dead in [&kept, &token, &ended, &everybody] {
+        assert!(matches!(node.verdict(dead).await, Verdict::Revoked(_)), "{dead:?}");
+    }
+    node.leave().await;
 }

@@ -118,6 +118,7 @@ impl<'a> Write<'a> {
             Act::Ban(subject) => self.ban(*subject).await,
             // One row, however many sessions there are: what is below the floor has ended, and is tidied up later.
             Act::Everything => Ok(self.new_row(Target::Everything, None, None)),
+            Act::Again(row) => self.again(row).await,
         }
     }
 
@@ -152,6 +153,45 @@ impl<'a> Write<'a> {
         }
         self.close(session).await?;
         Ok(self.new_row(target, None, None))
+    }
+
+    /// Records what another history had recorded, with all that follows from it. Rows that are gone, since the login was
+    /// lost too, keep nothing from it: a token may still be about.
+    async fn again(&mut self, row: &Row) -> Result<Outcome, DatabaseError> {
+        let Some(floor) = row.floor else {
+            if let Target::Session(session) = row.target {
+                self.close(session).await?;
+            }
+            if self.ended.contains(&row.target) || self.find(row.target).await?.is_some() {
+                return self.already(row.target).await;
+            }
+            return Ok(self.new_row(row.target, None, None));
+        };
+        let Target::Subject(subject) = row.target else {
+            // A floor over everything is drawn anew: it must be above what has been issued since.
+            return Ok(self.new_row(Target::Everything, None, None));
+        };
+        let generation = floor.generation.0;
+        sql("UPDATE users SET generation = {greatest}(generation, $1) WHERE id = $2")
+            .bind(generation)
+            .bind(subject.uuid())
+            .execute(&mut *self.tx)
+            .await?;
+        if let Some(spared) = floor.except {
+            sql("UPDATE sessions SET generation = {greatest}(generation, $1) WHERE id = $2 AND user_id = $3")
+                .bind(generation)
+                .bind(spared.uuid())
+                .bind(subject.uuid())
+                .execute(&mut *self.tx)
+                .await?;
+        }
+        sql(end_sessions!("AND user_id = $2 AND generation < $3"))
+            .bind(self.now.as_millis())
+            .bind(subject.uuid())
+            .bind(generation)
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(self.new_row(row.target, Some(floor), None))
     }
 
     async fn close(&mut self, session: SessionId) -> Result<(), DatabaseError> {
@@ -353,6 +393,11 @@ fn locked(act: &Act) -> Option<Uuid> {
     match act {
         Act::Session { session, .. } => Some(session.uuid()),
         Act::Subject { subject, .. } | Act::Password { subject, .. } | Act::Ban(subject) => Some(subject.uuid()),
+        Act::Again(row) => match row.target {
+            Target::Session(session) => Some(session.uuid()),
+            Target::Subject(subject) => Some(subject.uuid()),
+            Target::Token(_) | Target::Everything => None,
+        },
         Act::Token(_) | Act::Everything => None,
     }
 }
