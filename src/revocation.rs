@@ -18,7 +18,7 @@
 //! 4. **A check reads forward.** It runs after its request was received, loads the filter's pointer itself, and takes
 //!    `applied` before the exact look whose result it remembers. ([`Checker`], [`known`])
 //! 5. **Dead stays dead.** A confirmed revocation is remembered for good; an "alive" counts only while nothing that
-//!    could concern the id was applied since. ([`known`])
+//!    could concern the id was applied since, and never beyond a load. ([`known`])
 //! 6. **Expiry.** An entry lives for the longest token life in force, plus leeway and skew, by one clock that never
 //!    goes back. ([`ledger::Lifetimes`], [`crate::clock::LedgerClock`])
 //! 7. **No silent holes.** A gap, a broken link, an unknown kind of row are values that stop the node until it has

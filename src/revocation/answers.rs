@@ -11,10 +11,21 @@ use super::{
 /// Answers kept. 65 536 × about 130 B = 8 MB; beyond it the least useful go, and are looked up again.
 const CAPACITY: usize = 65_536;
 
+/// How far this node was when a look began.
+///
+/// A load may bring a history in which a number stands for other rows than before, so a number alone would not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AsOf {
+    /// How many loads had ended.
+    pub load: u64,
+    /// What was applied.
+    pub seq: Seq,
+}
+
 /// The store of known answers, keyed as the filter is.
 #[derive(Debug)]
 pub struct Known {
-    answers: Cache<u128, (Exact, Seq)>,
+    answers: Cache<u128, (Exact, AsOf)>,
 }
 
 impl Known {
@@ -24,14 +35,14 @@ impl Known {
         Self { answers: Cache::new(CAPACITY) }
     }
 
-    /// What is known of this id, and up to which number it is the whole truth. Beyond that number only a "dead" counts.
+    /// What is known of this id, and as of when it is the whole truth. After that only a "dead" counts.
     #[must_use]
-    pub fn of(&self, key: u128) -> Option<(Exact, Seq)> {
+    pub fn of(&self, key: u128) -> Option<(Exact, AsOf)> {
         self.answers.get(&key)
     }
 
-    /// Remembers what a look has found; `as_of` is `applied` as read before the look.
-    pub fn remember(&self, key: u128, found: Exact, as_of: Seq) {
+    /// Remembers what a look has found; `as_of` was read before the look.
+    pub fn remember(&self, key: u128, found: Exact, as_of: AsOf) {
         self.answers.insert(key, (found, as_of));
     }
 
@@ -61,13 +72,6 @@ impl Touched {
     /// Notes that a row for this id is being applied. Before `applied` is published.
     pub fn touch(&self, key: u128, seq: Seq) {
         self.slot(key).fetch_max(seq.0, Ordering::AcqRel);
-    }
-
-    /// Notes that anything may have been applied up to this number: what was looked up before counts no more.
-    pub fn touch_all(&self, seq: Seq) {
-        for slot in &self.0 {
-            slot.fetch_max(seq.0, Ordering::AcqRel);
-        }
     }
 
     /// The number of the last applied row that may concern this id.

@@ -5,12 +5,15 @@
 //! nothing that could concern this id has been applied since. [`Touched`] tells: applying a row writes its number into
 //! the slot of its id before `applied` is published. So an *alive* is never deleted, it just stops counting, and no
 //! race can bring an old one back.
+//!
+//! A load ends all of them at once: beside the number stands which load it is of ([`AsOf`]). After rows were lost with a
+//! server the next ones take their numbers again, so an *alive* from before could otherwise seem newer than they are.
 
 use crate::ids::{Generation, SessionId};
 
 use super::feed::Floor;
 
-pub use super::answers::{Known, Touched};
+pub use super::answers::{AsOf, Known, Touched};
 
 /// Everything the ledger says of one subject's floors, in a form that answers for any session.
 ///

@@ -4,9 +4,9 @@
 //! |---|---|
 //! | an applier, under the cursor's lock | floor, filter bits → `touched` → `applied` |
 //! | a renewal, when what it brought is applied | the lease, last |
-//! | a load | filter, swapped whole → the end of what known answers count from → `applied` → the state |
+//! | a load | filter, swapped whole → `applied` → the number of loads → the state |
 //! | a check | the clock → the lease → the state → `applied` → floor, filter |
-//! | an exact look | `applied` → the ledger → the answer is stored |
+//! | an exact look | the number of loads → `applied` → the ledger → the answer is stored |
 //!
 //! Every write is a release, every read an acquire. So whoever reads a later thing of a line sees the earlier ones: an
 //! acknowledgement speaks of `applied`, a valid lease speaks of everything. `tests/loom` runs this code through all
@@ -21,11 +21,11 @@ use crate::{
 
 use super::{
     Target,
-    answers::{Known, Touched},
+    answers::{AsOf, Known, Touched},
     feed::{Batch, Cursor, Link, Row, Tag},
     filter::{Filter, IDS_PER_CHECK, Settings},
     known::Exact,
-    shared::{AtomicI64, AtomicU8, Mutex, MutexGuard, Ordering},
+    shared::{AtomicI64, AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering},
     term::Lease,
 };
 
@@ -51,6 +51,8 @@ pub struct Published {
     /// Until when checks are answered. A renewal extends it by [`extend`](Self::extend).
     pub lease: Lease,
     applied: AtomicI64,
+    /// How many loads have ended: what was known "alive" before the last one counts no more.
+    loads: AtomicU64,
     floor: AtomicI64,
     /// For who fills it; a check goes through [`View`].
     pub filter: Filter,
@@ -109,6 +111,7 @@ impl Published {
             state: AtomicU8::new(NodeState::Cold as u8),
             lease,
             applied: AtomicI64::new(0),
+            loads: AtomicU64::new(0),
             floor: AtomicI64::new(0),
             filter: Filter::new(settings, now),
             known: Known::new(),
@@ -170,7 +173,17 @@ impl Published {
     /// nothing that may concern this id came later.
     pub fn known(&self, key: u128, denies: impl FnOnce(Exact) -> bool) -> Option<Exact> {
         let (found, as_of) = self.known.of(key)?;
-        (denies(found) || self.touched.last(key) <= as_of).then_some(found)
+        (denies(found) || self.counts(key, as_of)).then_some(found)
+    }
+
+    fn counts(&self, key: u128, as_of: AsOf) -> bool {
+        self.touched.last(key) <= as_of.seq && self.loads.load(Ordering::Acquire) == as_of.load
+    }
+
+    fn as_of(&self) -> AsOf {
+        // The load first: its number is published after the one that it has applied.
+        let load = self.loads.load(Ordering::Acquire);
+        AsOf { load, seq: self.applied() }
     }
 
     /// Looks for this id, and remembers what was found. `look` is not begun before this is awaited.
@@ -179,7 +192,7 @@ impl Published {
     /// What `look` gives; nothing is remembered then.
     pub async fn look<E>(&self, key: u128, look: impl Future<Output = Result<Exact, E>>) -> Result<Exact, E> {
         // Before the look: what is applied while it is under way it may not have seen.
-        let as_of = self.applied();
+        let as_of = self.as_of();
         let found = look.await?;
         self.known.remember(key, found, as_of);
         Ok(found)
@@ -239,13 +252,13 @@ impl Published {
 
     /// The filter holds everything live up to `end`: goes live.
     pub fn end_load(&self, end: Cursor) {
-        // What was known "alive" was known of the history before; nothing may be carried over, also by a look that is
-        // under way now and stores its answer later.
-        self.touched.touch_all(end.seq);
-        self.known.clear();
         let mut cursor = self.lock();
         *cursor = end;
         self.applied.store(end.seq.0, Ordering::Release);
+        // What was known "alive" was known of the history before; nothing may be carried over, also by a look that is
+        // under way now and stores its answer later. The numbers do not tell: this history may be a shorter one.
+        self.loads.fetch_add(1, Ordering::AcqRel);
+        self.known.clear();
         self.state.store(NodeState::Live as u8, Ordering::Release);
     }
 
