@@ -6,16 +6,19 @@ use kickout::clock::Clock;
 use serde::{Deserialize, Serialize};
 
 /// The crates whose code is on the measured paths.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 12] = [
     "arc-swap",
     "aws-lc-rs",
     "bloomfilter",
+    "deadpool-redis",
     "jsonwebtoken",
     "kickout",
     "libsqlite3-sys",
     "quick_cache",
+    "redis",
     "siphasher",
     "sqlx",
+    "tokio",
 ];
 
 /// Machine, code and moment.
@@ -57,7 +60,7 @@ fn commit() -> String {
     if let Ok(commit) = std::env::var("KICKOUT_COMMIT") {
         return commit;
     }
-    let measured = ["status", "--porcelain", "--", "src", "benches/micro.rs", "benches/support", "Cargo.lock"];
+    let measured = ["status", "--porcelain", "--", "src", "benches/*.rs", "benches/support", "Cargo.lock"];
     let commit = output("git", &["rev-parse", "HEAD"]);
     if output("git", &measured).is_empty() { commit } else { commit + " with changes" }
 }

@@ -1,0 +1,294 @@
+//! Servers of our own: PostgreSQL as it is shipped, durable commits included, and Redis, each on a free port.
+//!
+//! A server runs under a shell that holds the other end of a pipe from this process. When the pipe closes, however
+//! this process ended, the shell stops the server and removes its folder.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use sqlx::{Connection as _, PgConnection};
+
+use crate::Failure;
+
+/// `nobody`, as every Linux has it: PostgreSQL refuses to run as root.
+const NOBODY: u32 = 65534;
+
+const KEEPER: &str = r#"
+trap '' INT TERM HUP
+folder=$1; shift
+"$@" >"$folder/log" 2>&1 &
+server=$!
+echo $server >"$folder/pid"
+read -r word
+kill -INT $server
+wait $server
+rm -rf "$folder" 2>/dev/null
+"#;
+
+/// The kernel counts processor time for `/proc` in hundredths of a second (`USER_HZ`), on every architecture.
+const TICK_US: u64 = 10_000;
+
+/// What differs from a PostgreSQL server as it is shipped: eight nodes may take 10 connections each, and the tests of
+/// the bench itself some.
+pub(crate) const SETTINGS: [&str; 1] = ["max_connections=200"];
+
+/// A process, and the shell that ends it.
+#[derive(Debug)]
+struct Kept {
+    folder: PathBuf,
+    keeper: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Kept {
+    fn start(folder: PathBuf, program: &Path, arguments: &[String]) -> Result<Self, Failure> {
+        let mut command = as_nobody(Path::new("/bin/sh"));
+        command.args(["-c", KEEPER, "keeper"]).arg(&folder).arg(program).args(arguments);
+        let mut keeper = command.current_dir("/").stdin(Stdio::piped()).spawn()?;
+        let pipe = keeper.stdin.take();
+        Ok(Self { folder, keeper, pipe })
+    }
+
+    /// The server's own process id.
+    fn pid(&self) -> Result<u32, Failure> {
+        Ok(fs::read_to_string(self.folder.join("pid"))?.trim().parse()?)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.keeper.wait();
+        // Where only we may write beside it, the shell has left the folder itself.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A PostgreSQL server.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    kept: Kept,
+    port: u16,
+    databases: AtomicU32,
+}
+
+impl Postgres {
+    /// A server as it is shipped but for [`SETTINGS`] and `more` of them.
+    pub(crate) fn start(more: &[&str]) -> Result<Self, Failure> {
+        let folder = folder("kickout-postgres-")?;
+        let data = folder.join("data");
+        let made = as_nobody(&postgres_program("initdb")?)
+            .args(["--username=kickout", "--auth=trust", "--encoding=UTF8", "--locale=C", "--pgdata"])
+            .arg(&data)
+            .current_dir("/")
+            .output()?;
+        if !made.status.success() {
+            return Err(format!("initdb: {}", String::from_utf8_lossy(&made.stderr)).into());
+        }
+        let port = free_port()?;
+        let mut arguments: Vec<String> = ["-h", "127.0.0.1", "-k", "", "-p"].map(str::to_owned).into();
+        arguments.extend([port.to_string(), "-D".to_owned(), data.display().to_string()]);
+        for setting in SETTINGS.iter().chain(more) {
+            arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
+        }
+        let kept = Kept::start(folder, &postgres_program("postgres")?, &arguments)?;
+        // The last line of this file says "ready" once clients are let in.
+        let file = data.join("postmaster.pid");
+        let is_ready = || {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            text.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        };
+        wait_for(is_ready, || kept.log())?;
+        Ok(Self { kept, port, databases: AtomicU32::new(0) })
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://kickout@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A fresh database; its name.
+    pub(crate) async fn create(&self) -> Result<String, Failure> {
+        let name = format!("bench_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        run(&self.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
+        Ok(name)
+    }
+
+    /// Removes a database. The server makes a checkpoint for it, which the next measurement is thereby spared.
+    pub(crate) async fn drop_database(&self, name: &str) -> Result<(), Failure> {
+        run(&self.url("postgres"), &format!("DROP DATABASE {name} WITH (FORCE)")).await
+    }
+
+    /// Processor time of all its processes, in microseconds.
+    pub(crate) fn cpu_us(&self) -> Result<u64, Failure> {
+        let pid = self.kept.pid()?;
+        let main = Stat::of(&pid.to_string()).ok_or("PostgreSQL has ended")?;
+        let children: u64 = fs::read_dir("/proc")?
+            .flatten()
+            .filter_map(|entry| Stat::of(entry.file_name().to_str()?))
+            .filter(|stat| stat.parent == pid)
+            .map(|stat| stat.own)
+            .sum();
+        // Those that have ended are in what their parent has waited for.
+        Ok((main.own + main.of_children + children) * TICK_US)
+    }
+
+    /// Its version, and the file system that its commits are durable on.
+    pub(crate) async fn describe(&self) -> Result<(String, String), Failure> {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(&mut connection).await?;
+        let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if fsync != "on" {
+            return Err("fsync is off: nothing of what follows would mean anything".into());
+        }
+        let system = Command::new("stat").args(["-f", "-c", "%T"]).arg(&self.kept.folder).output()?;
+        Ok((version, String::from_utf8_lossy(&system.stdout).trim().to_owned()))
+    }
+}
+
+/// A Redis server that keeps nothing on disk, as the blocklist needs nothing kept.
+#[derive(Debug)]
+pub(crate) struct Redis {
+    kept: Kept,
+    port: u16,
+}
+
+impl Redis {
+    /// A server; `None` if Redis is not installed.
+    pub(crate) fn start() -> Result<Option<Self>, Failure> {
+        if Command::new("redis-server").arg("--version").output().is_err() {
+            return Ok(None);
+        }
+        let (folder, port) = (folder("kickout-redis-")?, free_port()?);
+        let text = format!("--bind 127.0.0.1 --appendonly no --dir {} --port {port}", folder.display());
+        let mut arguments: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        arguments.extend(["--save".to_owned(), String::new()]);
+        let kept = Kept::start(folder, Path::new("redis-server"), &arguments)?;
+        wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), || kept.log())?;
+        Ok(Some(Self { kept, port }))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its processor time, in microseconds.
+    pub(crate) fn cpu_us(&self) -> Result<u64, Failure> {
+        Ok(Stat::of(&self.kept.pid()?.to_string()).ok_or("Redis has ended")?.own * TICK_US)
+    }
+
+    pub(crate) fn version() -> String {
+        let output = Command::new("redis-server").arg("--version").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        text.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or_default().to_owned()
+    }
+}
+
+/// The servers of a run.
+#[derive(Debug)]
+pub(crate) struct Servers {
+    pub(crate) postgres: Postgres,
+    pub(crate) redis: Option<Redis>,
+}
+
+impl Servers {
+    pub(crate) fn start(more: &[&str]) -> Result<Self, Failure> {
+        Ok(Self { postgres: Postgres::start(more)?, redis: Redis::start()? })
+    }
+}
+
+/// Processor time of this process, in microseconds.
+pub(crate) fn own_cpu_us() -> u64 {
+    Stat::of("self").map_or(0, |stat| stat.own * TICK_US)
+}
+
+/// What `/proc/PID/stat` says of a process, in ticks.
+struct Stat {
+    parent: u32,
+    own: u64,
+    of_children: u64,
+}
+
+impl Stat {
+    fn of(pid: &str) -> Option<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may hold anything, and ends with the last parenthesis. Fields count from there: state, parent, …
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let number = |i: usize| fields.get(i)?.parse::<u64>().ok();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            own: number(11)? + number(12)?,
+            of_children: number(13)? + number(14)?,
+        })
+    }
+}
+
+/// Runs statements on a connection of their own.
+pub(crate) async fn run(url: &str, statements: &str) -> Result<(), Failure> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+/// A folder on the disk of the build folder: a temporary file system in memory would make commits too cheap. Where
+/// `nobody` cannot come there, it is the system's own place, and the report names the file system.
+fn folder(prefix: &str) -> Result<PathBuf, Failure> {
+    let build = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let is_reachable = as_nobody(Path::new("/usr/bin/test")).arg("-x").arg(build).status().is_ok_and(|it| it.success());
+    let base = if is_reachable { build.to_owned() } else { std::env::temp_dir() };
+    let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(base)?.keep();
+    if is_root() {
+        chown(&folder, Some(NOBODY), Some(NOBODY))?;
+    }
+    Ok(folder)
+}
+
+fn wait_for(is_there: impl Fn() -> bool, log: impl Fn() -> String) -> Result<(), Failure> {
+    for _ in 0..600 {
+        if is_there() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(format!("a server does not start: {}", log()).into())
+}
+
+fn free_port() -> Result<u16, Failure> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+fn as_nobody(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    let id = NOBODY.to_string();
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]).arg(program);
+    command
+}
+
+/// A program of the newest version of PostgreSQL on this machine.
+fn postgres_program(name: &str) -> Result<PathBuf, Failure> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> = versions
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name))))
+        .filter(|(_, path)| fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o111 != 0))
+        .collect();
+    versions.sort();
+    Ok(versions.pop().ok_or_else(|| format!("{name} is missing: apt-get install postgresql"))?.1)
+}
