@@ -7,6 +7,7 @@
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -14,7 +15,11 @@ use crate::{
     ids::{SessionId, Subject, TokenId},
     keystore::{Keys, KeysError},
     passwords::Input,
-    revocation::{Act, Patience, Receipt, RevokeError},
+    revocation::{
+        Act, Patience, Receipt, RevokeError,
+        bulk::{BulkError, BulkReceipt},
+        ledger::ManyKind,
+    },
     sessions::{self, Sessions},
     tokens::keys::{KeyError, KeyInfo},
     users::{MAX_LISTED, MAX_ROLES, User, Username, is_role},
@@ -24,6 +29,9 @@ use crate::{
 /// How long an act waits for other nodes: longer than a dead one's hold by default, and within what a command waits for
 /// its server. Then the receipt says how far it has come.
 const PATIENCE: Patience = Patience::AtMost(Duration::from_secs(20));
+
+/// How long a bulk revocation waits for other nodes after its last part: recording it may have taken as long.
+const BULK_PATIENCE: Patience = Patience::AtMost(Duration::from_secs(10));
 
 /// What an operator asks for. A `user` is a subject id or a name; what reads as an id is one.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,6 +78,13 @@ pub enum Command {
     },
     /// Ends all sessions of everybody.
     RevokeEverything {},
+    /// Takes back many tokens, sessions or users' sessions at once.
+    RevokeBulk {
+        /// What the ids name.
+        kind: ManyKind,
+        /// The ids, at most [`MOST`](crate::revocation::bulk::MOST).
+        ids: Vec<Uuid>,
+    },
     /// Makes a key that signs once every verifier can know it.
     KeysGenerate {},
     /// Lists the keys.
@@ -89,6 +104,7 @@ impl Command {
             Self::RevokeSession { .. } => "revoke_session",
             Self::RevokeUser { .. } => "revoke_user",
             Self::RevokeEverything {} => "revoke_everything",
+            Self::RevokeBulk { .. } => "revoke_bulk",
             Self::KeysGenerate {} => "keys_generate",
             Self::KeysList {} => "keys_list",
         }
@@ -109,6 +125,7 @@ impl Command {
             | Self::RevokeUser { user } => user.clone(),
             Self::RevokeToken { token } => token.to_string(),
             Self::RevokeSession { session } => session.to_string(),
+            Self::RevokeBulk { kind, ids } => format!("{} ids of kind {kind:?}", ids.len()),
             Self::UserList { .. } | Self::RevokeEverything {} | Self::KeysGenerate {} | Self::KeysList {} => {
                 return None;
             }
@@ -167,6 +184,8 @@ pub enum Answer {
     },
     /// Something was revoked.
     Receipt(Receipt),
+    /// Many were revoked.
+    Bulk(BulkReceipt),
     /// The key that was made.
     Key(KeyInfo),
     /// All keys.
@@ -268,6 +287,16 @@ impl From<DatabaseError> for Problem {
     }
 }
 
+impl From<BulkError> for Problem {
+    fn from(error: BulkError) -> Self {
+        let kind = match error {
+            BulkError::TooMany { .. } | BulkError::Empty => ProblemKind::Refused,
+            BulkError::PartWay { .. } => ProblemKind::Unavailable,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<KeysError> for Problem {
     fn from(error: KeysError) -> Self {
         let kind = match &error {
@@ -328,6 +357,12 @@ impl Admin {
                 self.revoke(Act::Subject { subject, keep: None }, || user).await
             }
             Command::RevokeEverything {} => self.revoke(Act::Everything, String::new).await,
+            Command::RevokeBulk { kind, ids } => {
+                match self.sessions.revoker().revoke_bulk(kind, &ids, BULK_PATIENCE).await {
+                    Ok(receipt) => Ok(Answer::Bulk(receipt)),
+                    Err(error) => Err(error.into()),
+                }
+            }
             Command::KeysGenerate {} => self.generate().await,
             Command::KeysList {} => Ok(Answer::Keys(self.keys.ring().list(self.sessions.clock().now()))),
         }

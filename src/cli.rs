@@ -9,6 +9,7 @@
 //! second signal cut a server short.
 
 mod arguments;
+mod ids;
 mod output;
 mod password;
 mod serve;
@@ -24,12 +25,13 @@ use crate::{
     database::DatabaseError,
     instance::{DataFolder, FolderError},
     lifecycle::Fatal,
+    revocation::ledger::ManyKind,
     telemetry,
 };
 
 pub use self::{arguments::Cli, transport::run_admin};
 use self::{
-    arguments::{ConfigVerb, KeysVerb, RevokeVerb, UserVerb, Verb},
+    arguments::{BulkKind, ConfigVerb, KeysVerb, RevokeVerb, UserVerb, Verb},
     output::Form,
     password::PasswordError,
 };
@@ -46,6 +48,9 @@ pub enum Failure {
     /// It would be done, but was not confirmed.
     #[error("{0}")]
     Unconfirmed(&'static str),
+    /// No ids could be read.
+    #[error(transparent)]
+    Ids(#[from] ids::IdsError),
     /// No password could be read.
     #[error(transparent)]
     Password(#[from] PasswordError),
@@ -174,7 +179,7 @@ impl Cli {
             Verb::Restored { .. } => return restored(loaded.config).await,
             Verb::Config { what: ConfigVerb::Check } => return Ok(check(&loaded)),
             Verb::User { what } => user(what)?,
-            Verb::Revoke { what } => (revoke(what), Form::Text),
+            Verb::Revoke { what } => (revoke(what)?, Form::Text),
             Verb::Keys { what: KeysVerb::Generate } => (admin::Command::KeysGenerate {}, Form::Text),
             Verb::Keys { what: KeysVerb::List { json } } => (admin::Command::KeysList {}, Form::json_if(json)),
         };
@@ -197,13 +202,21 @@ fn user(verb: UserVerb) -> Result<(admin::Command, Form), Failure> {
     })
 }
 
-fn revoke(verb: RevokeVerb) -> admin::Command {
-    match verb {
+fn revoke(verb: RevokeVerb) -> Result<admin::Command, Failure> {
+    Ok(match verb {
         RevokeVerb::Token { id } => admin::Command::RevokeToken { token: id },
         RevokeVerb::Session { id } => admin::Command::RevokeSession { session: id },
         RevokeVerb::User { user } => admin::Command::RevokeUser { user },
+        RevokeVerb::Bulk { kind, file } => {
+            let kind = match kind {
+                BulkKind::Token => ManyKind::Token,
+                BulkKind::Session => ManyKind::Session,
+                BulkKind::Subject => ManyKind::Subject,
+            };
+            admin::Command::RevokeBulk { kind, ids: ids::read(&file)? }
+        }
         RevokeVerb::Everything { .. } => admin::Command::RevokeEverything {},
-    }
+    })
 }
 
 async fn migrate(config: Config) -> Result<ExitCode, Failure> {

@@ -12,7 +12,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -105,7 +105,7 @@ pub struct DataFolder {
     path: PathBuf,
     mode: u32,
     /// Holds the lock while it is open.
-    _lock: File,
+    lock: File,
 }
 
 impl DataFolder {
@@ -129,9 +129,18 @@ impl DataFolder {
         let probe = path.join(PROBE);
         fs::write(&probe, b"kickout").and_then(|()| fs::remove_file(&probe)).map_err(unwritable)?;
         let mode = fs::metadata(&path).map_err(unwritable)?.permissions().mode() & 0o777;
-        let folder = Self { path, mode, _lock: lock };
+        let folder = Self { path, mode, lock };
         folder.withdraw().map_err(unwritable)?;
         Ok(folder)
+    }
+
+    /// What tells this folder's lock from that of any copy: its file's device and number.
+    ///
+    /// # Errors
+    /// [`io::Error`].
+    pub fn lock_id(&self) -> io::Result<String> {
+        let metadata = self.lock.metadata()?;
+        Ok(format!("{}:{}", metadata.dev(), metadata.ino()))
     }
 
     /// The folder, as an absolute path.

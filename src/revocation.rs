@@ -26,9 +26,10 @@
 //! 8. **Answer last.** A receipt is given after the commit is durable and applied here. Where one process owns the
 //!    ledger, here is everywhere. ([`Revoker`])
 //! 9. **Leases.** Where several nodes share a ledger, each answers only while its lease is valid, and a receipt waits
-//!    until every node has applied the revocation, is gone, or must have stopped by itself. ([`lease`], [`node`])
+//!    until every node has applied the revocation, is gone, or must have stopped by itself. A node loads before it has a row, so nobody waits for a load. ([`lease`], [`node`])
 
 pub mod blocklist;
+pub mod bulk;
 pub mod feed;
 pub mod filter;
 pub mod herald;

@@ -17,8 +17,8 @@ use crate::{
     ids::{Seq, SessionId, Subject},
     passwords::{Input, Password, Passwords, Policy, PoolError, Refusal, TooLong, Verification},
     revocation::{
-        Act, Cause, Checked, Checker, Ignorance, OnStale, Patience, Presented, Receipt, RevokeError, Revoked, Revoker,
-        Verdict,
+        Act, Cause, Checked, Checker, Ignorance, OnStale, Patience, Pending, Presented, Receipt, RevokeError, Revoked,
+        Revoker, Verdict,
         ledger::{Kept, Ledger},
     },
     telemetry::metrics::{LoginOutcome, Metrics, SignupOutcome},
@@ -488,6 +488,37 @@ impl Sessions {
     /// [`Error::NoSession`] if it is not this user's; [`Error::Revoke`].
     pub async fn end_session(&self, session: SessionId, of: Subject, patience: Patience) -> Result<Receipt, Error> {
         Ok(self.revoke(Act::Session { session, of: Some(of) }, patience).await?.receipt)
+    }
+
+    /// Ends one session, and does not wait until that is in force.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] if it is not this user's; [`Error::Revoke`].
+    pub async fn begin_to_end(&self, session: SessionId, of: Subject) -> Result<Pending, Error> {
+        Ok(self.0.revoker.begin(Act::Session { session, of: Some(of) }).await?)
+    }
+
+    /// One receipt for several revocations: that of the first, or of one that is not in force everywhere if there is any.
+    /// They share the patience.
+    ///
+    /// # Errors
+    /// [`Error::Revoke`].
+    pub async fn receipt_of_all(&self, pending: Vec<Pending>, patience: Patience) -> Result<Option<Receipt>, Error> {
+        let boottime = || self.clock().source().boottime();
+        let since = boottime();
+        let mut answer: Option<Receipt> = None;
+        for pending in pending {
+            let left = match patience {
+                Patience::Complete => Patience::Complete,
+                Patience::AtMost(limit) => Patience::AtMost(limit.saturating_sub(boottime().since(since))),
+            };
+            let receipt = pending.receipt(left).await?.receipt;
+            match &answer {
+                Some(answer) if receipt.complete || !answer.complete => {}
+                _ => answer = Some(receipt),
+            }
+        }
+        Ok(answer)
     }
 
     async fn revoke(&self, act: Act, patience: Patience) -> Result<Revoked, Error> {

@@ -155,6 +155,17 @@ pub(super) enum RevokeVerb {
         #[arg(value_name = "NAME_OR_ID")]
         user: String,
     },
+    /// Revoke many tokens or sessions, or end all sessions of many users
+    ///
+    /// One id per line, at most 100000. They are recorded in parts; if one fails, what was done is said, and the same
+    /// command goes on from there.
+    #[command(after_help = "Example:\n  kickout revoke bulk session ids.txt")]
+    Bulk {
+        /// What the ids name
+        kind: BulkKind,
+        /// The file; - is standard input
+        file: PathBuf,
+    },
     /// End all sessions of everybody
     #[command(after_help = "Example:\n  kickout revoke everything --yes")]
     Everything {
@@ -162,6 +173,17 @@ pub(super) enum RevokeVerb {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// What the ids of a bulk revocation name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum BulkKind {
+    /// Access tokens, by jti
+    Token,
+    /// Sessions, by sid
+    Session,
+    /// Users, by sub
+    Subject,
 }
 
 #[derive(Debug, Subcommand)]

@@ -96,6 +96,11 @@ fn rendered(answer: &Answer, form: Form) -> (String, Option<String>) {
             };
             (json(receipt), Some(format!("{what}{when}")))
         }
+        Answer::Bulk(receipt) => {
+            let when =
+                if receipt.complete { "every check from now on denies them" } else { "not every node denies them yet" };
+            (json(receipt), Some(format!("{} were revoked: {when}.", receipt.counts.revoked)))
+        }
         Answer::Key(key) => (json(key), Some(format!("The key is published, and signs from {}.", key.signs_from))),
         Answer::Keys(keys) => match form {
             Form::Json => (json(&KeyPage { keys }), None),

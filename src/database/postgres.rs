@@ -39,8 +39,9 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// The settings of a connection that reads. Its limit is the one of this side: what nobody waits for need not go on.
 const READING: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10s")];
 
-/// The settings of a connection that writes.
-const WRITING: [(&str, &str); 2] = [("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")];
+/// The settings of a connection that writes. No statement's limit of the role or the server may reach a commit.
+const WRITING: [(&str, &str); 3] =
+    [("statement_timeout", "0"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")];
 
 /// The pools of one server.
 #[derive(Debug, Clone)]
@@ -60,12 +61,12 @@ impl Server {
         // Nodes that start at once wait for each other here: the migrator holds an advisory lock.
         sqlx::migrate!("migrations/postgres").run(&mut connection).await.map_err(migration_error)?;
         connection.close().await?;
-        let pool = |connections, settings: [(&str, &str); 2]| {
+        let pool = |connections, settings: &[(&'static str, &'static str)]| {
             PgPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .after_connect(|connection, _| Box::pin(prepare(connection)))
-                .connect_lazy_with(options.clone().options(settings))
+                .connect_lazy_with(options.clone().options(settings.iter().copied()))
         };
         let renewer = PgPoolOptions::new()
             .max_connections(1)
@@ -73,7 +74,7 @@ impl Server {
             .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(prepare(connection)))
             .connect_lazy_with(options.clone().options(WRITING));
-        Ok(Self { readers: pool(READERS, READING), writers: pool(WRITERS, WRITING), renewer })
+        Ok(Self { readers: pool(READERS, &READING), writers: pool(WRITERS, &WRITING), renewer })
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, DatabaseError> {

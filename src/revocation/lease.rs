@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    database::{Database, DatabaseError, sql},
+    database::{Connection, Database, DatabaseError, sql},
     ids::{Generation, LedgerId, NodeId, Seq},
 };
 
@@ -207,9 +207,24 @@ impl Nodes {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn members(&self) -> Result<Vec<Member>, DatabaseError> {
-        let rows = sql("SELECT id, beat, applied, hold, name FROM nodes ORDER BY started_at, id")
-            .fetch_all(&mut self.database.write().await?)
-            .await?;
+        Self::read(self.database.write().await?, None).await
+    }
+
+    /// All rows, read now on the connection of this node's renewals.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn neighbours(&self, within: Duration) -> Result<Vec<Member>, DatabaseError> {
+        Self::read(self.database.renew().await?, Some(within)).await
+    }
+
+    async fn read(mut connection: Connection, within: Option<Duration>) -> Result<Vec<Member>, DatabaseError> {
+        let query = sql("SELECT id, beat, applied, hold, name FROM nodes ORDER BY started_at, id");
+        let query = match within {
+            Some(within) => query.within(within),
+            None => query,
+        };
+        let rows = query.fetch_all(&mut connection).await?;
         rows.iter()
             .map(|row| {
                 Ok(Member {
@@ -228,12 +243,18 @@ impl Nodes {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn expel(&self, id: NodeId, beat: i64) -> Result<bool, DatabaseError> {
-        let removed = sql("DELETE FROM nodes WHERE id = $1 AND beat = $2")
-            .bind(id.uuid())
-            .bind(beat)
-            .execute(&mut self.database.write().await?)
-            .await?;
+    pub async fn expel(&self, id: NodeId, beat: i64, within: Duration) -> Result<bool, DatabaseError> {
+        // On the server that it was seen on, and a settled one: on another its renewals may be lost.
+        let removed = sql(concat!(
+            "DELETE FROM nodes WHERE id = $1 AND beat = $2 AND (SELECT settled AND server = ",
+            server!(),
+            " FROM head)"
+        ))
+        .bind(id.uuid())
+        .bind(beat)
+        .within(within)
+        .execute(&mut self.database.renew().await?)
+        .await?;
         Ok(removed == 1)
     }
 
@@ -276,20 +297,23 @@ impl Nodes {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn unsettle(&self) -> Result<(), DatabaseError> {
+    pub async fn unsettle(&self, within: Duration) -> Result<(), DatabaseError> {
         sql(concat!("UPDATE head SET settled = false, server = ", server!(), " WHERE server <> ", server!()))
-            .execute(&mut self.database.write().await?)
+            .within(within)
+            .execute(&mut self.database.renew().await?)
             .await?;
         Ok(())
     }
 
-    /// Notes that the server has been in charge for long enough, if it still is the one in charge.
+    /// Notes that this server has been in charge for long enough, if it still is the one in charge.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn settle(&self) -> Result<(), DatabaseError> {
-        sql(concat!("UPDATE head SET settled = true WHERE server = ", server!()))
-            .execute(&mut self.database.write().await?)
+    pub async fn settle(&self, server: &str, within: Duration) -> Result<(), DatabaseError> {
+        sql(concat!("UPDATE head SET settled = true WHERE server = $1 AND server = ", server!()))
+            .bind(server)
+            .within(within)
+            .execute(&mut self.database.renew().await?)
             .await?;
         Ok(())
     }

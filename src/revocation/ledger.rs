@@ -33,6 +33,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     clock::{BootInstant, Clock, LedgerClock, Timestamp},
@@ -115,8 +117,64 @@ pub enum Act {
     Ban(Subject),
     /// Every session and token there is dies.
     Everything,
+    /// Many ids of one kind die.
+    Many(Many),
     /// What was recorded before and is in this ledger no more: a server that knew less has taken over.
     Again(Row),
+}
+
+/// Ids of one kind, at most [`bulk::PART`](super::bulk::PART).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Many {
+    /// What they name.
+    pub kind: ManyKind,
+    /// The ids.
+    pub ids: Vec<Uuid>,
+}
+
+/// What ids name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManyKind {
+    /// Access tokens (`jti`).
+    Token,
+    /// Sessions (`sid`).
+    Session,
+    /// Users (`sub`).
+    Subject,
+}
+
+impl ManyKind {
+    pub(super) fn target(self, id: Uuid) -> Target {
+        match self {
+            Self::Token => Target::Token(id.into()),
+            Self::Session => Target::Session(id.into()),
+            Self::Subject => Target::Subject(id.into()),
+        }
+    }
+}
+
+/// What became of many ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Revoked now.
+    pub revoked: u32,
+    /// Revoked before.
+    pub already: u32,
+    /// Users that there are none of.
+    pub absent: u32,
+}
+
+impl Counts {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            revoked: self.revoked + other.revoked,
+            already: self.already + other.already,
+            absent: self.absent + other.absent,
+        }
+    }
 }
 
 /// What became of an act.
@@ -141,6 +199,8 @@ pub struct Done {
     pub already: bool,
     /// What the session that lives on goes on with, if one does.
     pub kept: Option<Kept>,
+    /// What became of many ids, if it was about many.
+    pub counts: Option<Counts>,
 }
 
 /// A session that a subject's revocation left alive, as the transaction itself read it: what its next token carries.
@@ -373,7 +433,14 @@ impl Ledger {
         let authority =
             if tx.is_alone() { None } else { Some(announce(&mut tx, batch.as_ref().filter(|_| notifies)).await?) };
         let Some(batch) = batch else {
-            tx.rollback().await;
+            if tx.is_alone() || !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Done(_))) {
+                tx.rollback().await;
+                return Ok(Recorded { batch, outcomes, authority });
+            }
+            // What was there already can be seen also if its wait for a standby was cut short. What is committed after it
+            // waits for both.
+            sql("UPDATE head SET clock = clock").execute(&mut tx).await?;
+            tx.commit().await?;
             return Ok(Recorded { batch, outcomes, authority });
         };
         match tx.commit().await {

@@ -58,9 +58,18 @@ pub struct Settings {
     pub pull: Duration,
     /// What people call it.
     pub name: String,
-    /// Where it notes its row's id, in a folder that one process at a time has: the next one knows by it that this row's
-    /// owner is dead, and removes it at once.
-    pub memo: Option<PathBuf>,
+    /// Where it notes its row's id.
+    pub memo: Option<Memo>,
+}
+
+/// A note in a folder that one process at a time has: the next one knows by it that this row's owner is dead, and
+/// removes the row at once.
+#[derive(Debug, Clone)]
+pub struct Memo {
+    /// The file.
+    pub path: PathBuf,
+    /// What tells this folder on this machine, since it was started, from any copy: a lock proves something there only.
+    pub owner: String,
 }
 
 impl Settings {
@@ -161,20 +170,16 @@ impl Node {
         self.bury().await?;
         loop {
             let id = NodeId::random();
+            // Loaded before there is a row: nobody waits for a node that answers nothing yet, and none expels it. Whoever
+            // reads the nodes before this row is there has committed before the first renewal, which brings what the load
+            // has not; so nothing is missed.
+            inner.replica.load(&inner.ledger).await?;
+            inner.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
             self.note(id);
             let now = inner.ledger.clock().now();
             inner.nodes.register(id, inner.settings.hold(), &inner.settings.name, now).await?;
-            let end = match inner.replica.load(&inner.ledger).await {
-                Ok(()) => {
-                    inner.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
-                    *self.me() = Some(id);
-                    self.renew_until(id, stop).await
-                }
-                Err(error) => {
-                    self.leave(id).await;
-                    return Err(error);
-                }
-            };
+            *self.me() = Some(id);
+            let end = self.renew_until(id, stop).await;
             match end {
                 End::Stopping => {
                     self.leave(id).await;
@@ -191,9 +196,13 @@ impl Node {
                 }
             }
             inner.metrics.node_restarts_total.increment(1);
-            let mend = stop.run_until_cancelled(self.mend()).await;
-            if let Some(Err(error)) = mend {
+            // Not live again before that: a token that was dead must not come back.
+            while let Some(Err(error)) = stop.run_until_cancelled(self.mend()).await {
                 tracing::error!(%error, "what this ledger may have lost could not be looked for; it is tried again");
+                tokio::time::sleep(jittered(PAUSE)).await;
+            }
+            if stop.is_cancelled() {
+                return Ok(());
             }
             // What was heard before may be of a history that is gone.
             inner.reaches.forget();
@@ -203,8 +212,13 @@ impl Node {
 
     /// Removes the row of the process that had this folder before: whoever holds the folder's lock now has outlived it.
     async fn bury(&self) -> Result<(), DatabaseError> {
-        let noted = self.0.settings.memo.as_ref().and_then(|memo| std::fs::read_to_string(memo).ok());
-        if let Some(id) = noted.and_then(|noted| noted.trim().parse::<NodeId>().ok()) {
+        let Some(memo) = &self.0.settings.memo else { return Ok(()) };
+        let noted = std::fs::read_to_string(&memo.path).unwrap_or_default();
+        // A copy of the folder, or one that another machine had, proves nothing.
+        if let Some((id, owner)) = noted.split_once(' ')
+            && owner == memo.owner
+            && let Ok(id) = id.parse::<NodeId>()
+        {
             self.0.nodes.remove(id).await?;
         }
         Ok(())
@@ -235,9 +249,14 @@ impl Node {
         );
         for rows in lost.chunks(MENDED) {
             let acts: Vec<Act> = rows.iter().map(|row| Act::Again(*row)).collect();
-            while let Err(error) = inner.ledger.record(&acts).await {
-                tracing::error!(%error, "they could not be recorded again yet");
-                tokio::time::sleep(jittered(PAUSE)).await;
+            loop {
+                match inner.ledger.record(&acts).await {
+                    Err(error) if error.is_temporary() => {
+                        tracing::error!(%error, "they could not be recorded again yet");
+                        tokio::time::sleep(jittered(PAUSE)).await;
+                    }
+                    result => break result.map(|_| ())?,
+                }
             }
         }
         Ok(())
@@ -246,7 +265,7 @@ impl Node {
     /// Notes the row's id before there is one. A note that is lost costs the others one wait.
     fn note(&self, id: NodeId) {
         if let Some(memo) = &self.0.settings.memo
-            && let Err(error) = std::fs::write(memo, id.to_string())
+            && let Err(error) = std::fs::write(&memo.path, format!("{id} {}", memo.owner))
         {
             tracing::warn!(%error, "this node's id could not be noted; after a crash others wait until its hold is over");
         }
@@ -404,12 +423,15 @@ impl Node {
             // Beat and tags say that what this node has is part of what that server has, so it goes on; what it cannot
             // tell is whether others are so lucky. Receipts wait for every hold until that is settled.
             tracing::warn!(server = renewal.server, "another PostgreSQL server, or one that was started again");
-            inner.nodes.unsettle().await?;
+            inner.nodes.unsettle(self.limit()).await?;
         }
         self.apply(&renewal.batches)?;
         // Read on until this node is where the ledger was when it renewed; then, and not before, the lease counts.
         while inner.replica.applied() < renewal.head.seq {
-            self.read_on().await?;
+            if !self.read_on().await? {
+                // The ledger has less than it had a moment ago.
+                return Err(Failed::Broken);
+            }
         }
         if !inner.replica.published.has_reached(renewal.head) {
             return Err(Failed::Broken);
@@ -420,19 +442,20 @@ impl Node {
         if inner.replica.applied() > cursor.seq {
             self.acknowledge(true);
         }
-        self.look_after(row, &renewal).await?;
+        // The lease is extended; what others are doing is another matter.
+        if let Err(error) = self.look_after(row, &renewal).await {
+            tracing::warn!(%error, "the other nodes could not be looked after");
+        }
         Ok(())
     }
 
     /// Reads what is new, without renewing.
     async fn pull(&self) -> Result<(), Failed> {
         self.0.metrics.feed_pulls_total.increment(1);
-        let mut has_found = false;
-        while self.read_on().await? {
-            has_found = true;
-        }
-        if has_found {
+        // One page: a renewal that is due must not wait until nobody revokes anything. What is left is asked for at once.
+        if self.read_on().await? {
             self.acknowledge(true);
+            self.wake();
         }
         Ok(())
     }
@@ -462,10 +485,11 @@ impl Node {
     async fn look_after(&self, row: &mut Row, renewal: &Renewal) -> Result<(), DatabaseError> {
         let inner = &self.0;
         let now = inner.clock.boottime();
-        let members = inner.nodes.members().await?;
+        let limit = self.limit();
+        let members = inner.nodes.neighbours(limit).await?;
         let dead = row.others.see(&members, row.id, now, renewal.is_settled);
         for member in dead {
-            if inner.nodes.expel(member.id, member.beat).await? {
+            if inner.nodes.expel(member.id, member.beat, limit).await? {
                 inner.metrics.nodes_expelled_total.increment(1);
                 tracing::warn!(id = %member.id, name = member.name, "expelled a node that has not renewed");
             }
@@ -474,7 +498,7 @@ impl Node {
             tracing::info!(
                 "the PostgreSQL server has been in charge for longer than any hold: receipts are quick again"
             );
-            inner.nodes.settle().await?;
+            inner.nodes.settle(&renewal.server, limit).await?;
         }
         inner.reaches.saw(members, renewal.head.seq, renewal.is_settled);
         Ok(())
@@ -501,7 +525,9 @@ impl Node {
     /// How far a revocation has come by now, as far as this node has heard.
     #[must_use]
     pub fn reach(&self, seq: Seq) -> Reach {
-        self.0.reaches.now(seq)
+        let reach = self.0.reaches.now(seq);
+        // What a node knew that is cut off may be of a history that is gone.
+        Reach { is_complete: reach.is_complete && self.state() == NodeState::Live, ..reach }
     }
 
     /// Waits until no node can answer from before `seq`. `committed` was read after the commit was acknowledged.

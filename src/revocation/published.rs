@@ -200,7 +200,7 @@ impl Published {
 
     /// Remembers that somebody else has told that this id is dead for good.
     pub fn remember_dead(&self, key: u128) {
-        self.known.remember(key, Exact::Revoked, self.applied());
+        self.known.remember(key, Exact::Revoked, self.as_of());
     }
 
     /// Applies one transaction, if it is the next one. When this returns [`Link::Next`] or [`Link::Known`], every

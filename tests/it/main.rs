@@ -16,6 +16,7 @@
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
 //! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
 //! | [`one_with_redis`] | one process on SQLite uses a Redis beside it, and misses nothing without |
+//! | [`bulk`] | a hundred thousand ids are one call, and what failed part-way says how far it came |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
 //! | [`start_and_stop`] | the program starts with nothing, says what is wrong if it cannot, and stops in two stages |
 //! | [`durability`] | what was acknowledged outlives a restart, a kill -9 and a restored backup |
@@ -41,6 +42,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod blocklist;
+mod bulk;
 mod cluster_http;
 mod commands;
 mod contract_accounts;

@@ -177,7 +177,8 @@ impl World {
 
     /// A check of the token by this clock.
     pub fn check(&self, boottime: impl FnOnce() -> u64) -> Said {
-        let Sight::Live(view) = self.published.sight(|| BootInstant::from_nanos(boottime())) else {
+        let Sight::Live(view) = self.published.sight(std::time::Duration::ZERO, || BootInstant::from_nanos(boottime()))
+        else {
             return Said::Unknown;
         };
         if GENERATION < view.floor() {

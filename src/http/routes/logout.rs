@@ -48,10 +48,10 @@ pub async fn logout(
     prefer: Prefer,
     leaving: Leaving,
 ) -> Result<Response, Refused> {
-    let mut first = None;
+    let mut pending = Vec::new();
     for identity in &leaving.identities {
-        match sessions.end_session(identity.session, identity.subject, prefer.patience).await {
-            Ok(receipt) => first = first.or(Some(receipt)),
+        match sessions.begin_to_end(identity.session, identity.subject).await {
+            Ok(begun) => pending.push(begun),
             // A session of another life of the ledger, or one whose row is gone: nothing of it can be used any more.
             Err(Error::NoSession) => {}
             // What became of this one is not what became of all of them.
@@ -59,7 +59,7 @@ pub async fn logout(
             Err(error) => return Err(error.into()),
         }
     }
-    let Some(receipt) = first else {
+    let Some(receipt) = sessions.receipt_of_all(pending, prefer.patience).await? else {
         return Err(Refused::dead(Problem::new(Kind::SessionEnded), leaving.has_cookies, &cookies));
     };
     let via = if leaving.has_cookies { Via::Cookie } else { Via::Bearer };

@@ -17,13 +17,15 @@
 //! - **"Already" names a number that was there when it was found.** If the row itself is gone, that is the head as read
 //!   after the finding.
 
+mod many;
+
 use std::collections::{BTreeSet, HashSet};
 
 use uuid::Uuid;
 
 use super::{
     super::feed::{Batch, Cursor, Floor, Row, Tag},
-    Act, Done, Kept, Ledger, Lifetimes, Outcome, Target, columns, random_tag,
+    Act, Done, Kept, Ledger, Lifetimes, ManyKind, Outcome, Target, columns, random_tag,
 };
 use crate::{
     clock::Timestamp,
@@ -76,7 +78,7 @@ impl<'a> Write<'a> {
 
     /// Locks what the acts are about, in the one order that all nodes keep to.
     async fn lock(&mut self, acts: &[Act]) -> Result<(), DatabaseError> {
-        let ids: BTreeSet<Uuid> = acts.iter().filter_map(locked).collect();
+        let ids: BTreeSet<Uuid> = acts.iter().flat_map(locked).collect();
         if self.tx.is_alone() || ids.is_empty() {
             return Ok(());
         }
@@ -119,6 +121,7 @@ impl<'a> Write<'a> {
             // One row, however many sessions there are: what is below the floor has ended, and is tidied up later.
             Act::Everything => Ok(self.new_row(Target::Everything, None, None)),
             Act::Again(row) => self.again(row).await,
+            Act::Many(many) => self.many(many).await,
         }
     }
 
@@ -168,7 +171,16 @@ impl<'a> Write<'a> {
             return Ok(self.new_row(row.target, None, None));
         };
         let Target::Subject(subject) = row.target else {
-            // A floor over everything is drawn anew: it must be above what has been issued since.
+            // A floor over everything is drawn anew, above the lost one and above what has been issued since; once, since
+            // it ends what other nodes have let begin.
+            let head = sql("SELECT floor FROM head {for update}").fetch_one(&mut *self.tx).await?;
+            if head.int("floor")? >= floor.generation.0 {
+                return self.already(Target::Everything).await;
+            }
+            sql("UPDATE head SET highest_generation = {greatest}(highest_generation, $1)")
+                .bind(floor.generation.0)
+                .execute(&mut *self.tx)
+                .await?;
             return Ok(self.new_row(Target::Everything, None, None));
         };
         let generation = floor.generation.0;
@@ -257,7 +269,7 @@ impl<'a> Write<'a> {
     fn new_row(&mut self, target: Target, floor: Option<Floor>, spared: Option<Generation>) -> Outcome {
         self.ended.insert(target);
         self.rows.push(New { target, floor, spared, act: self.outcomes.len() });
-        Outcome::Done(Done { target, seq: THIS, already: false, kept: None })
+        Outcome::Done(Done { target, seq: THIS, already: false, kept: None, counts: None })
     }
 
     /// Nothing was left to do. The answer still waits for the row that did it or, if that is gone, for the head.
@@ -272,7 +284,7 @@ impl<'a> Write<'a> {
             // Perhaps another act of this transaction did it.
             THIS
         };
-        Ok(Outcome::Done(Done { target, seq, already: true, kept: None }))
+        Ok(Outcome::Done(Done { target, seq, already: true, kept: None, counts: None }))
     }
 
     async fn find(&mut self, target: Target) -> Result<Option<Seq>, DatabaseError> {
@@ -388,16 +400,17 @@ impl<'a> Write<'a> {
     }
 }
 
-/// The user or session that an act changes.
-fn locked(act: &Act) -> Option<Uuid> {
+/// The users and sessions that an act changes.
+fn locked(act: &Act) -> Vec<Uuid> {
     match act {
-        Act::Session { session, .. } => Some(session.uuid()),
-        Act::Subject { subject, .. } | Act::Password { subject, .. } | Act::Ban(subject) => Some(subject.uuid()),
+        Act::Session { session, .. } => vec![session.uuid()],
+        Act::Subject { subject, .. } | Act::Password { subject, .. } | Act::Ban(subject) => vec![subject.uuid()],
         Act::Again(row) => match row.target {
-            Target::Session(session) => Some(session.uuid()),
-            Target::Subject(subject) => Some(subject.uuid()),
-            Target::Token(_) | Target::Everything => None,
+            Target::Session(session) => vec![session.uuid()],
+            Target::Subject(subject) => vec![subject.uuid()],
+            Target::Token(_) | Target::Everything => Vec::new(),
         },
-        Act::Token(_) | Act::Everything => None,
+        Act::Many(many) if many.kind != ManyKind::Token => many.ids.clone(),
+        Act::Many(_) | Act::Token(_) | Act::Everything => Vec::new(),
     }
 }

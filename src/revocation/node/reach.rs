@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::super::lease::{Authority, Member, Nodes, wait};
 use crate::{
     clock::{BootInstant, Clock},
+    database::DatabaseError,
     ids::{LedgerId, NodeId, Seq},
 };
 
@@ -51,11 +52,19 @@ pub(super) struct Reaches {
     /// Somebody has acknowledged something.
     acks: Notify,
     view: Mutex<View>,
+    /// The table of nodes as it was last read for a writer, and when that was begun: waits share it.
+    table: tokio::sync::Mutex<Option<(BootInstant, Arc<[Member]>)>>,
 }
 
 impl Reaches {
     pub(super) fn new(ledger: LedgerId) -> Self {
-        Self { ledger, heard: Mutex::default(), acks: Notify::new(), view: Mutex::default() }
+        Self {
+            ledger,
+            heard: Mutex::default(),
+            acks: Notify::new(),
+            view: Mutex::default(),
+            table: tokio::sync::Mutex::default(),
+        }
     }
 
     pub(super) fn hear(&self, id: NodeId, ledger: LedgerId, seq: Seq) {
@@ -75,6 +84,7 @@ impl Reaches {
     /// What was heard of a history that has gone another way says nothing of this one.
     pub(super) fn forget(&self) {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = View::default();
     }
 
     fn has(&self, member: &Member, seq: Seq) -> bool {
@@ -126,14 +136,17 @@ impl Reaches {
         let mut look = FIRST_LOOK;
         // Afresh, and after the commit: a row that was read before could have been renewed since. One such list is
         // enough: whoever is not in it registers after the commit, and loads before it answers anything.
-        let mut members = None;
+        let mut members: Option<Vec<Member>> = None;
         let mut next = clock.boottime();
         loop {
             let acks = self.acks.notified();
             if clock.boottime() >= next {
-                match nodes.members().await {
-                    Ok(found) => members = Some(found),
-                    Err(error) => tracing::warn!(%error, "the nodes could not be read"),
+                let longest = (committed + wait(authority.max_hold)).since(clock.boottime());
+                let since = if members.is_some() { next } else { committed };
+                match tokio::time::timeout(longest.max(FIRST_LOOK), self.table(nodes, clock, since)).await {
+                    Ok(Ok(found)) => members = Some(narrowed(members, &found)),
+                    Ok(Err(error)) => tracing::warn!(%error, "the nodes could not be read"),
+                    Err(_) => tracing::warn!("the nodes could not be read in time"),
                 }
                 next = clock.boottime() + look;
                 look = (look * 2).min(LONGEST_LOOK);
@@ -148,6 +161,20 @@ impl Reaches {
                 () = tokio::time::sleep(next.min(over).since(now)) => {}
             }
         }
+    }
+
+    /// The table of nodes, read at `since` or later; many waits need one reading.
+    async fn table(&self, nodes: &Nodes, clock: &Clock, since: BootInstant) -> Result<Arc<[Member]>, DatabaseError> {
+        let mut table = self.table.lock().await;
+        if let Some((at, members)) = table.as_ref()
+            && *at >= since
+        {
+            return Ok(Arc::clone(members));
+        }
+        let at = clock.boottime();
+        let members: Arc<[Member]> = nodes.members().await?.into();
+        *table = Some((at, Arc::clone(&members)));
+        Ok(members)
     }
 
     /// When the last node that matters has certainly stopped; `None` if there is none to wait for.
@@ -168,4 +195,11 @@ impl Reaches {
             _ => Some(committed + wait(authority.max_hold)),
         }
     }
+}
+
+/// The nodes that are still to be considered: those of the first reading that are there still. Who has come later loads
+/// what was committed before.
+fn narrowed(first: Option<Vec<Member>>, found: &[Member]) -> Vec<Member> {
+    let Some(first) = first else { return found.to_vec() };
+    found.iter().filter(|member| first.iter().any(|known| known.id == member.id)).cloned().collect()
 }

@@ -301,7 +301,9 @@ async fn a_body_must_say_that_it_is_json() {
 async fn a_body_has_a_limit_however_it_is_sent() {
     let bench = Bench::start().await;
     for endpoint in endpoints() {
-        for (size, status, kind) in [(LIMIT, 400, "invalid-json"), (LIMIT + 1, 413, "body-too-large")] {
+        // An operator's bulk revocation has 100 000 ids.
+        let limit = if endpoint.path == "/v1/admin/commands" { 4 << 20 } else { LIMIT };
+        for (size, status, kind) in [(limit, 400, "invalid-json"), (limit + 1, 413, "body-too-large")] {
             let what = format!("{} {size}", endpoint.path);
             let mut body = b"{".to_vec();
             body.resize(size, b' ');
