@@ -319,8 +319,9 @@ impl App {
     /// Ends what [`begin`](Self::begin) has begun, within `limit`, and closes the database.
     pub async fn end(self, tasks: &Tasks, limit: Duration) {
         // Whoever waited for a revocation has its answer or is gone; what is still queued is recorded before we end.
-        self.over.cancel();
+        // Told to drain first: a task that ends by the second word is not lost then.
         tasks.shutdown().drain();
+        self.over.cancel();
         let late = tasks.wait(limit).await;
         if !late.is_empty() {
             tracing::warn!(tasks = ?late, "some tasks did not stop in time");

@@ -88,6 +88,13 @@ impl DatabaseError {
         matches!(self, Self::Unavailable(error) if ["40001", "40P01"].contains(&sqlstate(error)))
     }
 
+    /// The server that answered knows less than this node does: an old primary that nobody has stopped.
+    #[must_use]
+    pub fn behind() -> Self {
+        let problem = "the server that answered knows less than this node has applied; is it an old primary?";
+        Self::Unavailable(io::Error::other(problem).into())
+    }
+
     /// No answer came within the limit.
     pub(super) fn late() -> Self {
         Self::Unavailable(io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into())

@@ -172,7 +172,7 @@ impl Checker {
         if on_stale != OnStale::Ask {
             return unknown(Ignorance::Stale);
         }
-        match self.ledger.cause(presented).await {
+        match self.ledger.cause(presented, seq).await {
             Ok(cause) => Checked {
                 verdict: cause.map_or(Verdict::Active, Verdict::Revoked),
                 tier: Tier::Ledger,
@@ -204,7 +204,7 @@ impl Checker {
                 }
                 has_asked = true;
                 checked.tier = Tier::Ledger;
-                match self.replica.published.look(key, self.ledger.exact(target)).await {
+                match self.replica.published.look(key, self.ledger.exact(target, self.replica.applied())).await {
                     Ok(exact) => exact,
                     Err(error) => {
                         tracing::warn!(%error, "the exact look failed");

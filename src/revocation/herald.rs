@@ -130,6 +130,8 @@ impl Herald {
 
     async fn run_redis(&self) {
         let Some(blocklist) = &self.0.blocklist else { return };
+        let boottime = || self.0.clock.source().boottime();
+        let mut next_ack = boottime();
         loop {
             self.0.redis.work.notified().await;
             loop {
@@ -141,13 +143,23 @@ impl Herald {
                     self.tell_by_sql(batch.cursor.seq);
                 }
             }
+            // News are not to wait for the breath between acknowledgements.
+            let breath = next_ack.since(boottime());
+            if !breath.is_zero() {
+                tokio::select! {
+                    () = self.0.redis.work.notified() => {}
+                    () = tokio::time::sleep(breath) => {}
+                }
+                self.0.redis.work.notify_one();
+                continue;
+            }
             if let Some(ack) = self.0.redis.take() {
+                next_ack = boottime() + BREATH;
                 if let Err(error) = blocklist.acknowledge(ack.0, ack.1, ack.2).await {
                     tracing::debug!(%error, "Redis could not be told what is applied here");
                     self.0.metrics.redis_errors_total.increment(1);
                     self.0.sql.put(ack);
                 }
-                tokio::time::sleep(BREATH).await;
             }
         }
     }

@@ -531,21 +531,26 @@ impl Ledger {
         rows::batches(self.id, &rows, rows.len() == PAGE_ROWS)
     }
 
-    /// Why a token is dead, if it is: the answer of the ledger itself, in one statement, for a node that knows nothing.
+    /// Why a token is dead, if it is: the answer of the ledger itself, in one statement, for a node that knows nothing
+    /// beyond `applied`.
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn cause(&self, presented: &Presented) -> Result<Option<Cause>, DatabaseError> {
-        let rows = sql("SELECT h.ledger, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
+    /// [`DatabaseError`], also if the ledger that answers does not know that much.
+    pub async fn cause(&self, presented: &Presented, applied: Seq) -> Result<Option<Cause>, DatabaseError> {
+        let rows =
+            sql("SELECT h.ledger, h.seq AS head_seq, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
                         LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
                                                 OR (r.kind = 3 AND r.id = $3)")
-        .bind(presented.token.uuid().as_bytes().as_slice())
-        .bind(presented.session.uuid().as_bytes().as_slice())
-        .bind(presented.subject.uuid().as_bytes().as_slice())
-        .fetch_all(&mut self.database.read().await?)
-        .await?;
+            .bind(presented.token.uuid().as_bytes().as_slice())
+            .bind(presented.session.uuid().as_bytes().as_slice())
+            .bind(presented.subject.uuid().as_bytes().as_slice())
+            .fetch_all(&mut self.database.read().await?)
+            .await?;
         let mut floors = Floors::default();
         for row in &rows {
+            if row.int("head_seq")? < applied.0 {
+                return Err(DatabaseError::behind());
+            }
             if LedgerId::from(row.uuid("ledger")?) != presented.epoch {
                 return Ok(Some(Cause::Epoch));
             }
@@ -562,24 +567,30 @@ impl Ledger {
         Ok(floors.deny(presented.generation, presented.session).then_some(Cause::Subject))
     }
 
-    /// The exact answer for one id. Expired rows that are still there count too: they can only deny what is dead.
+    /// The exact answer for one id, for a node that has `applied` so much. Expired rows that are still there count too:
+    /// they can only deny what is dead.
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn exact(&self, target: Target) -> Result<Exact, DatabaseError> {
+    /// [`DatabaseError`], also if the ledger that answers does not know that much: a connection may still lead to a
+    /// server that another one has replaced.
+    pub async fn exact(&self, target: Target, applied: Seq) -> Result<Exact, DatabaseError> {
         let (kind, id) = columns(target);
-        let rows = sql("SELECT floor, except_sid FROM revocations WHERE kind = $1 AND id = $2
-                        ORDER BY floor DESC LIMIT $3")
+        let rows = sql("SELECT h.seq AS head_seq, r.kind, r.floor, r.except_sid FROM head h
+                        LEFT JOIN (SELECT kind, floor, except_sid FROM revocations WHERE kind = $1 AND id = $2
+                                   ORDER BY floor DESC LIMIT $3) AS r ON 1 = 1")
         .bind(kind)
         .bind(id)
         .bind(FLOORS)
         .fetch_all(&mut self.database.read().await?)
         .await?;
-        if rows.is_empty() {
-            return Ok(Exact::Absent);
-        }
         let mut floors = Floors::default();
         for row in &rows {
+            if row.int("head_seq")? < applied.0 {
+                return Err(DatabaseError::behind());
+            }
+            if row.opt_int("kind")?.is_none() {
+                return Ok(Exact::Absent);
+            }
             match read_floor(row)? {
                 Some(floor) => floors = floors.and(floor),
                 None => return Ok(Exact::Revoked),
