@@ -45,6 +45,7 @@
 mod support {
     //! What the benchmarks share.
 
+    pub(crate) mod bulk;
     pub(crate) mod capacity;
     pub(crate) mod cluster_report;
     pub(crate) mod cluster_run;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    bulk::Bulk,
     capacity::{Bounds, Capacity},
     fleet::With,
     machine::Machine,
@@ -20,6 +21,7 @@ pub(crate) struct Report {
     pub(crate) plan: Planned,
     pub(crate) propagation: Vec<Propagation>,
     pub(crate) capacity: Vec<Capacity>,
+    pub(crate) bulk: Vec<Bulk>,
     pub(crate) bounds: Bounds,
     pub(crate) ready: Vec<Ready>,
     pub(crate) profiles: Vec<Profile>,

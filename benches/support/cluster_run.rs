@@ -5,6 +5,7 @@ use std::time::Duration;
 use kickout::clock::Clock;
 
 use super::{
+    bulk,
     capacity::{self, Floor, Load},
     cluster_report::{About, Planned, Report},
     fleet::{Fleet, With},
@@ -27,6 +28,8 @@ pub(crate) struct Plan {
     logouts: (usize, usize),
     concurrency: Vec<usize>,
     load: Load,
+    /// Ids of a bulk revocation.
+    bulk: usize,
     rows: u64,
     profiles: bool,
 }
@@ -42,6 +45,7 @@ impl Plan {
             logouts: (60, 8),
             concurrency: vec![1, 16, 256],
             load,
+            bulk: 100_000,
             rows,
             profiles: true,
         }
@@ -57,6 +61,7 @@ impl Plan {
             logouts: (3, 1),
             concurrency: vec![4],
             load,
+            bulk: 2_000,
             rows: 2_000,
             profiles: false,
         }
@@ -89,7 +94,11 @@ pub(crate) async fn measure(
     if !has_redis {
         missing.push("with Redis, and without any push: redis-server is not installed".to_owned());
     }
-    missing.push("bulk revocations: there is no such call yet".to_owned());
+    let mut bulk: Vec<_> = ways
+        .iter()
+        .filter(|with| **with != With::Pull)
+        .map(|&with| bulk::Gathered::new(with, plan.three, plan.bulk))
+        .collect();
     let mut propagation = Vec::new();
     for &nodes in &plan.nodes {
         for &with in &ways {
@@ -121,6 +130,9 @@ pub(crate) async fn measure(
             for gathered in &mut here {
                 gathered.round(&servers, &fleet, plan.load).await?;
             }
+            for gathered in bulk.iter_mut().filter(|gathered| gathered.with == with) {
+                gathered.round(&fleet).await?;
+            }
             fleet.stop(&servers).await?;
         }
         bounds.round(&servers.postgres.url(&database), plan.load.window / 2, most).await?;
@@ -139,6 +151,7 @@ pub(crate) async fn measure(
         plan: Planned { rounds: plan.rounds, window_seconds: plan.load.window.as_secs_f64(), rows: plan.rows },
         propagation: propagation.into_iter().map(propagation::Gathered::found).collect(),
         capacity: capacity.into_iter().map(capacity::Gathered::found).collect::<Result<_, _>>()?,
+        bulk: bulk.into_iter().map(bulk::Gathered::found).collect(),
         bounds: bounds.found(),
         ready,
         profiles,

@@ -12,6 +12,7 @@ pub(crate) fn markdown(report: &Report) -> String {
         .and_then(|()| aims(&mut text, report))
         .and_then(|()| propagation(&mut text, report))
         .and_then(|()| capacity(&mut text, report))
+        .and_then(|()| bulk(&mut text, report))
         .and_then(|()| bounds(&mut text, report))
         .and_then(|()| ready(&mut text, report))
         .and_then(|()| report.profiles.iter().try_for_each(|profile| where_time_goes(&mut text, profile)));
@@ -129,6 +130,16 @@ fn bounds(text: &mut String, report: &Report) -> Result {
     )?;
     writeln!(text, "| such a commit, ms: p50 / p90 / p99 / max | {} |", percentiles(&bounds.commit_ms))?;
     writeln!(text, "| turns of callers that call nothing, per second | {} |", spread(&bounds.idle_turns_per_second, 0))
+}
+
+fn bulk(text: &mut String, report: &Report) -> Result {
+    writeln!(text, "\n## Many ids in one call\n\nFrom the call to its complete receipt.\n")?;
+    writeln!(text, "| nodes | with | ids | seconds | ids per second |\n|---:|---|---:|---:|---:|")?;
+    for row in &report.bulk {
+        let (seconds, rate) = (spread(&row.seconds, 2), spread(&row.per_second, 0));
+        writeln!(text, "| {} | {} | {} | {seconds} | {rate} |", row.nodes, row.with.name(), row.ids)?;
+    }
+    Ok(())
 }
 
 fn ready(text: &mut String, report: &Report) -> Result {
