@@ -201,8 +201,7 @@ impl Listener {
 }
 
 /// Whether a URL names a PostgreSQL server.
-#[must_use]
-pub fn is_postgres(url: &str) -> bool {
+fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 

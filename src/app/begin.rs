@@ -11,7 +11,7 @@ use crate::{
     revocation::{
         Recorder,
         node::Node,
-        sync::{LoadError, NodeState},
+        sync::{LoadError, NodeState, Replica},
     },
     telemetry::metrics::RebuildReason,
 };
@@ -39,21 +39,14 @@ impl App {
                 return Err(error);
             }
             metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
-            let took_ms = clock.boottime().since(since).as_secs_f64() * 1e3;
-            tracing::info!(entries = replica.filter().entries, applied = %replica.applied(), took_ms, "ready");
-            let mut recorder = recorder;
-            later.supervise("recorder", Policy::Fatal, move || {
-                let (recorder, over) = (recorder.take(), over.clone());
-                async move {
-                    recorder.ok_or("the recorder runs once")?.run(over.cancelled()).await;
-                    Ok::<(), &str>(())
-                }
-            });
+            say_ready(&replica, clock.boottime().since(since));
+            // Nobody waits for its end but the process.
+            supervise(recorder, &later, over, CancellationToken::new());
             Ok(())
         })
     }
 
-    /// One of several. The node's task registers, loads and renews, and begins anew when it must; what it hears comes by
+    /// One of several. The node's task loads, registers and renews, and begins anew when it must; what it hears comes by
     /// tasks of their own. It leaves last: when the recorder has finished, nobody here asks for a check any more.
     pub(super) fn begin_among(
         &self,
@@ -62,23 +55,15 @@ impl App {
         tasks: &Tasks,
     ) -> JoinHandle<Result<(), StartError>> {
         let leaving = CancellationToken::new();
-        let (mut recorder, over, last) = (recorder, self.over.clone(), leaving.clone());
-        tasks.supervise("recorder", Policy::Fatal, move || {
-            let (recorder, over, last) = (recorder.take(), over.clone(), last.clone());
-            async move {
-                recorder.ok_or("the recorder runs once")?.run(over.cancelled()).await;
-                last.cancel();
-                Ok::<(), &str>(())
-            }
-        });
+        supervise(recorder, tasks, self.over.clone(), leaving.clone());
         let (running, stop, shutdown) = (node.clone(), leaving.clone(), tasks.shutdown().clone());
         tasks.supervise("node", Policy::Restart, move || run(running.clone(), stop.clone(), shutdown.clone()));
-        let (hearing, stop, last) = (node.clone(), leaving.clone(), leaving);
+        let (hearing, stop) = (node.clone(), leaving.clone());
         tasks.supervise("feed", Policy::Restart, move || {
             let (node, stop) = (hearing.clone(), stop.clone());
             async move { node.listen(&stop).await }
         });
-        let (hearing, stop) = (node.clone(), last.clone());
+        let (hearing, stop) = (node.clone(), leaving);
         tasks.supervise("redis feed", Policy::Restart, move || {
             let (node, stop) = (hearing.clone(), stop.clone());
             async move { node.listen_to_redis(&stop).await }
@@ -92,11 +77,27 @@ impl App {
                     return Err(StartError::Stopped);
                 }
             }
-            let took_ms = clock.boottime().since(since).as_secs_f64() * 1e3;
-            tracing::info!(entries = replica.filter().entries, applied = %replica.applied(), took_ms, "ready");
+            say_ready(&replica, clock.boottime().since(since));
             Ok(())
         })
     }
+}
+
+/// Runs the recorder until `over`, and then says so.
+fn supervise(mut recorder: Option<Recorder>, tasks: &Tasks, over: CancellationToken, ended: CancellationToken) {
+    tasks.supervise("recorder", Policy::Fatal, move || {
+        let (recorder, over, ended) = (recorder.take(), over.clone(), ended.clone());
+        async move {
+            recorder.ok_or("the recorder runs once")?.run(over.cancelled()).await;
+            ended.cancel();
+            Ok::<(), &str>(())
+        }
+    });
+}
+
+fn say_ready(replica: &Replica, took: Duration) {
+    let took_ms = took.as_secs_f64() * 1e3;
+    tracing::info!(entries = replica.filter().entries, applied = %replica.applied(), took_ms, "ready");
 }
 
 /// Runs the node. What another try cannot mend ends the process.

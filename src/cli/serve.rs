@@ -16,7 +16,6 @@ use crate::{
     app::{self, App, Listeners},
     clock::Clock,
     config::{Config, Loaded},
-    database,
     instance::{self, Announcement, DataFolder},
     lifecycle::{Shutdown, Tasks},
     secret, telemetry,
@@ -191,7 +190,7 @@ fn banner(config: &Config, app: &App, addresses: Addresses) -> String {
     let database = if config.database.url.is_empty() {
         app::database_file(app.folder()).display().to_string()
     } else {
-        let kind = if database::is_postgres(config.database.url.expose()) { "PostgreSQL" } else { "SQLite" };
+        let kind = if config.database.is_shared() { "PostgreSQL" } else { "SQLite" };
         format!("{kind}, as database.url says")
     };
     written(config, addresses, app.folder().path(), &database, &key)

@@ -10,7 +10,6 @@ use crate::{
     app::App,
     clock::Clock,
     config::Config,
-    database,
     instance::{self, Announcement, DataFolder, FolderError},
     keystore,
     lifecycle::{Shutdown, Tasks},
@@ -75,7 +74,7 @@ pub async fn run_admin(config: Config, command: Command) -> Result<Answer, Failu
 
 /// Whether a data folder has ever been used: any folder may have a common name. What nodes share is in no folder.
 pub(super) fn was_used(config: &Config) -> bool {
-    database::is_postgres(config.database.url.expose()) || config.data_dir.join(keystore::SECRET_FILE).exists()
+    config.database.is_shared() || config.data_dir.join(keystore::SECRET_FILE).exists()
 }
 
 pub(super) fn never_used(config: &Config) -> Failure {

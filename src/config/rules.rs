@@ -13,7 +13,7 @@ use crate::clock::MAX_LEEWAY;
 
 use super::{
     problems::{shown, whole},
-    sections::{Accept, Algorithm, Config, LogFormat, OnStale, RedisMode, SameSite},
+    sections::{Accept, Algorithm, Config, LogFormat, OnStale, RedisMode, SERVERS, SameSite},
     values::{Origin, Span, is_host_name, parse_network},
 };
 
@@ -67,7 +67,7 @@ const fn days(days: u64) -> Span {
 }
 
 /// How a database's URL may begin.
-const DATABASES: [&str; 3] = ["sqlite:", "postgres://", "postgresql://"];
+const DATABASES: [&str; 3] = ["sqlite:", SERVERS[0], SERVERS[1]];
 
 /// How a Redis's URL may begin.
 const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
@@ -384,15 +384,10 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
     conflicts
 }
 
-fn is_postgres(config: &Config) -> bool {
-    let url = config.database.url.expose();
-    url.starts_with("postgres://") || url.starts_with("postgresql://")
-}
-
 /// What several nodes need, and what this version does not do.
 fn cluster_conflicts(config: &Config, conflicts: &mut Vec<Conflict>) {
-    let is_postgres = is_postgres(config);
-    if is_postgres && config.tokens.key_encryption_key.is_empty() {
+    let is_shared = config.database.is_shared();
+    if is_shared && config.tokens.key_encryption_key.is_empty() {
         conflicts.push(Conflict {
             keys: &["tokens.key_encryption_key", "database.url"],
             wrong: "nodes share their signing keys through PostgreSQL, and tokens.key_encryption_key, which encrypts \
@@ -401,7 +396,7 @@ fn cluster_conflicts(config: &Config, conflicts: &mut Vec<Conflict>) {
             remedy: "Make a key with `openssl rand -hex 32`, and give the same one to every node".to_owned(),
         });
     }
-    if is_postgres && config.tokens.key_lead < secs(60) {
+    if is_shared && config.tokens.key_lead < secs(60) {
         conflicts.push(Conflict {
             keys: &["tokens.key_lead", "database.url"],
             wrong: format!(
@@ -478,7 +473,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     let revocation = &config.revocation;
     let hold = revocation.lease.duration() + revocation.serve_for.duration();
-    if is_postgres(config) && hold + hold / 4 + Duration::from_secs(1) > config.http.request_timeout.duration() {
+    if config.database.is_shared() && hold + hold / 4 + Duration::from_secs(1) > config.http.request_timeout.duration()
+    {
         warnings.push(format!(
             "revocation.lease and revocation.serve_for ({:?} together): the first logouts after a node has died, and those after \
              PostgreSQL was restarted, wait for a quarter more, and http.request_timeout ({}) ends before. They are answered \

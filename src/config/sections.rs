@@ -124,6 +124,17 @@ pub struct Database {
     pub url: Secret,
 }
 
+impl Database {
+    /// Whether it is a PostgreSQL server, which any number of nodes share.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        SERVERS.iter().any(|scheme| self.url.expose().starts_with(scheme))
+    }
+}
+
+/// How the URL of a PostgreSQL server may begin.
+pub(super) const SERVERS: [&str; 2] = ["postgres://", "postgresql://"];
+
 /// `[redis]`: the blocklist that nodes share, and the channel by which they tell each other of revocations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Redis {

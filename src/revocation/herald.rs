@@ -67,6 +67,10 @@ impl Way {
         self.work.notify_one();
     }
 
+    fn is_waiting(&self) -> bool {
+        self.ack.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn take(&self) -> Option<Ack> {
         self.ack.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -133,24 +137,13 @@ impl Herald {
         let boottime = || self.0.clock.source().boottime();
         let mut next_ack = boottime();
         loop {
-            self.0.redis.work.notified().await;
-            loop {
-                let batch = self.0.batches.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                let Some(batch) = batch else { break };
-                if let Err(error) = blocklist.publish(&batch, self.0.clock.now()).await {
-                    tracing::debug!(%error, "Redis could not be told of a revocation");
-                    self.0.metrics.redis_errors_total.increment(1);
-                    self.tell_by_sql(batch.cursor.seq);
-                }
-            }
             // News are not to wait for the breath between acknowledgements.
-            let breath = next_ack.since(boottime());
-            if !breath.is_zero() {
-                tokio::select! {
-                    () = self.0.redis.work.notified() => {}
-                    () = tokio::time::sleep(breath) => {}
-                }
-                self.0.redis.work.notify_one();
+            tokio::select! {
+                () = self.0.redis.work.notified() => {}
+                () = tokio::time::sleep(next_ack.since(boottime())), if self.0.redis.is_waiting() => {}
+            }
+            self.publish(blocklist).await;
+            if boottime() < next_ack {
                 continue;
             }
             if let Some(ack) = self.0.redis.take() {
@@ -160,6 +153,19 @@ impl Herald {
                     self.0.metrics.redis_errors_total.increment(1);
                     self.0.sql.put(ack);
                 }
+            }
+        }
+    }
+
+    /// Tells Redis of what waits, and the database of what Redis could not be told.
+    async fn publish(&self, blocklist: &Blocklist) {
+        loop {
+            let batch = self.0.batches.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(batch) = batch else { return };
+            if let Err(error) = blocklist.publish(&batch, self.0.clock.now()).await {
+                tracing::debug!(%error, "Redis could not be told of a revocation");
+                self.0.metrics.redis_errors_total.increment(1);
+                self.tell_by_sql(batch.cursor.seq);
             }
         }
     }

@@ -157,7 +157,7 @@ impl Nodes {
             "WITH me AS (UPDATE nodes SET beat = beat + 1, applied = $3, hold = $4 WHERE id = $1 AND beat = $2 RETURNING id)
              SELECT h.ledger, h.seq AS head_seq, h.tag AS head_tag, h.floor AS head_floor,
                     {greatest}(h.clock, {wall}) AS time, h.settled::int::bigint AS settled,
-                    (h.server = ", server!(), ")::int::bigint AS known, ", server!(), " AS server, h.max_hold,
+                    h.server AS known, ", server!(), " AS server, h.max_hold,
                     r.seq, r.prev, r.tag, r.kind, r.id, r.floor, r.except_sid, r.until
              FROM me CROSS JOIN head h
              LEFT JOIN LATERAL (SELECT * FROM revocations WHERE seq > $5 ORDER BY seq, n LIMIT $6) r ON true
@@ -174,6 +174,8 @@ impl Nodes {
         .await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let ledger = LedgerId::from(first.uuid("ledger")?);
+        let server = first.text("server")?;
+        let is_known_server = first.text("known")? == server;
         let is_full = rows.len() >= usize::try_from(RENEWAL_ROWS).unwrap_or(usize::MAX);
         let has_rows = first.opt_int("seq")?.is_some();
         Ok(Some(Renewal {
@@ -181,9 +183,9 @@ impl Nodes {
             head: Cursor { seq: Seq(first.int("head_seq")?), tag: Tag(first.int("head_tag")?) },
             floor: Generation(first.int("head_floor")?),
             time: Timestamp::from_millis(first.int("time")?),
-            server: first.text("server")?,
-            is_known_server: first.int("known")? == 1,
-            is_settled: first.int("known")? == 1 && first.int("settled")? == 1,
+            is_known_server,
+            is_settled: is_known_server && first.int("settled")? == 1,
+            server,
             max_hold: duration(first.int("max_hold")?),
             batches: if has_rows { rows::batches(ledger, &rows, is_full)? } else { Vec::new() },
         }))

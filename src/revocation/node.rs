@@ -1,8 +1,8 @@
 //! This node among others: it registers, renews, pulls, acknowledges, and removes those that are surely dead.
 //!
-//! One task runs [`Node::run`]. It alone writes the lease, and it alone brings rows into the replica, but for the
-//! batches that this node has just recorded itself. A push is a hint that there is something to pull; when pushes are
-//! lost, the pull at every interval finds it.
+//! One task runs [`Node::run`]. It alone writes the lease. Rows come into the replica by its pulls and renewals, by what
+//! this node has just recorded itself, and by pushes that bring the next ones; a push that does not, or that only says
+//! that there is something, wakes the pull. When pushes are lost, the pull at every interval finds it.
 
 mod others;
 mod reach;
@@ -149,7 +149,7 @@ impl Node {
         self.0.me.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs the node until `stop`: registers, loads, and renews; begins anew under another id whenever that is over.
+    /// Runs the node until `stop`: loads, registers, and renews; begins anew under another id whenever that is over.
     /// Its row is removed last, after its lease has ended.
     ///
     /// # Errors
@@ -325,10 +325,8 @@ impl Node {
         }
     }
 
-    /// The last act of a registration: no check is answered any more, so its row need not be waited for.
+    /// The last act of a registration: it is [over](Self::over), so its row need not be waited for.
     async fn leave(&self, id: NodeId) {
-        *self.me() = None;
-        self.0.replica.stop();
         if let Err(error) = self.0.nodes.remove(id).await {
             tracing::warn!(%error, %id, "this node's row could not be removed; revocations wait until its hold is over");
         }
@@ -337,7 +335,6 @@ impl Node {
     async fn renew_until(&self, id: NodeId, stop: &CancellationToken) -> End {
         let inner = &self.0;
         let mut row = Row { id, beat: 0, is_certain: true, others: Others::default() };
-        let every = inner.settings.lease / RENEWALS_PER_LEASE;
         let mut due = inner.clock.boottime();
         loop {
             let t0 = inner.clock.boottime();
@@ -346,7 +343,7 @@ impl Node {
             match outcome {
                 Ok(()) if renews => {
                     inner.metrics.renewals_total.increment(1);
-                    due = t0 + every;
+                    due = t0 + self.beat();
                 }
                 Ok(()) => {}
                 Err(Failed::Gone) => return self.over(End::Expelled),
@@ -377,6 +374,7 @@ impl Node {
         tracing::error!(%error, serve_for_ms, "the ledger does not answer, and the lease is over: revocation.on_stale decides");
     }
 
+    /// From here on no check is answered.
     fn over(&self, end: End) -> End {
         *self.me() = None;
         self.0.replica.stop();
@@ -400,14 +398,14 @@ impl Node {
         let inner = &self.0;
         if !row.is_certain {
             // An answer was lost. Nobody else renews this row: if its beat is one higher, that was us.
-            match inner.nodes.beat(row.id, self.limit()).await? {
+            match inner.nodes.beat(row.id, self.beat()).await? {
                 Some(beat) if beat == row.beat || beat == row.beat + 1 => row.beat = beat,
                 _ => return Err(Failed::Gone),
             }
         }
         row.is_certain = false;
         let (cursor, hold) = (inner.replica.cursor(), inner.settings.hold());
-        let renewal = inner.nodes.renew(row.id, row.beat, cursor.seq, hold, cursor.seq, self.limit()).await?;
+        let renewal = inner.nodes.renew(row.id, row.beat, cursor.seq, hold, cursor.seq, self.beat()).await?;
         let renewal = renewal.ok_or(Failed::Gone)?;
         row.beat += 1;
         row.is_certain = true;
@@ -423,7 +421,7 @@ impl Node {
             // Beat and tags say that what this node has is part of what that server has, so it goes on; what it cannot
             // tell is whether others are so lucky. Receipts wait for every hold until that is settled.
             tracing::warn!(server = renewal.server, "another PostgreSQL server, or one that was started again");
-            inner.nodes.unsettle(self.limit()).await?;
+            inner.nodes.unsettle(self.beat()).await?;
         }
         self.apply(&renewal.batches)?;
         // Read on until this node is where the ledger was when it renewed; then, and not before, the lease counts.
@@ -460,14 +458,15 @@ impl Node {
         Ok(())
     }
 
-    /// How long one answer may take: beyond it the next renewal is due, on another connection.
-    fn limit(&self) -> Duration {
+    /// The time from one renewal to the next. So long may one answer take: beyond it the next is due, on another
+    /// connection.
+    fn beat(&self) -> Duration {
         self.0.settings.lease / RENEWALS_PER_LEASE
     }
 
     /// Reads and applies one page. Returns whether there was one.
     async fn read_on(&self) -> Result<bool, Failed> {
-        let page = self.0.ledger.pull(self.0.replica.applied(), self.limit()).await?;
+        let page = self.0.ledger.pull(self.0.replica.applied(), self.beat()).await?;
         self.apply(&page)?;
         Ok(!page.is_empty())
     }
@@ -485,7 +484,7 @@ impl Node {
     async fn look_after(&self, row: &mut Row, renewal: &Renewal) -> Result<(), DatabaseError> {
         let inner = &self.0;
         let now = inner.clock.boottime();
-        let limit = self.limit();
+        let limit = self.beat();
         let members = inner.nodes.neighbours(limit).await?;
         let dead = row.others.see(&members, row.id, now, renewal.is_settled);
         for member in dead {

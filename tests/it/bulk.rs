@@ -130,9 +130,7 @@ async fn a_call_that_fails_part_way_says_what_is_done() {
     let office = Office::open(Store::Postgres(server.database().await)).await;
     let ids: Vec<Uuid> = (0..MOST).map(|_| TokenId::random().uuid()).collect();
     let (call, ()) = tokio::join!(office.revoker.revoke_bulk(ManyKind::Token, &ids, Patience::Complete), async {
-        while office.node.replica.applied() < kickout::ids::Seq(3) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+        eventually!(office.node.replica.applied() >= kickout::ids::Seq(3));
         server.stop();
     });
     let Err(BulkError::PartWay { done, seq, counts, .. }) = call else { panic!("{call:?}") };

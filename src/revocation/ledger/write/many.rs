@@ -29,14 +29,11 @@ impl Write<'_> {
     async fn many_ended(&mut self, kind: ManyKind, ids: &BTreeSet<Uuid>) -> Result<(Counts, Seq), DatabaseError> {
         let list = placeholders(2, ids.len());
         if kind == ManyKind::Session {
-            Query::assembled(format!(
-                "UPDATE sessions SET ended_at = $1, expires_at = {{least}}(expires_at, $1)
-                 WHERE ended_at IS NULL AND id IN ({list})"
-            ))
-            .bind(self.now.as_millis())
-            .bind_all(ids.iter().copied())
-            .execute(&mut *self.tx)
-            .await?;
+            Query::assembled([end_sessions!("AND id IN ("), &list, ")"].concat())
+                .bind(self.now.as_millis())
+                .bind_all(ids.iter().copied())
+                .execute(&mut *self.tx)
+                .await?;
         }
         let (code, _) = super::columns(kind.target(Uuid::nil()));
         let found = Query::assembled(format!(
@@ -74,16 +71,14 @@ impl Write<'_> {
         .bind_all(ids.iter().copied())
         .fetch_all(&mut *self.tx)
         .await?;
-        Query::assembled(format!(
-            "UPDATE sessions SET ended_at = $1, expires_at = {{least}}(expires_at, $1)
-             WHERE ended_at IS NULL AND user_id IN ({})
-               AND generation < (SELECT generation FROM users WHERE users.id = sessions.user_id)",
-            placeholders(2, ids.len())
-        ))
-        .bind(self.now.as_millis())
-        .bind_all(ids.iter().copied())
-        .execute(&mut *self.tx)
-        .await?;
+        let of_users = end_sessions!(
+            "AND generation < (SELECT generation FROM users WHERE users.id = sessions.user_id) AND user_id IN ("
+        );
+        Query::assembled([of_users, &placeholders(2, ids.len()), ")"].concat())
+            .bind(self.now.as_millis())
+            .bind_all(ids.iter().copied())
+            .execute(&mut *self.tx)
+            .await?;
         for row in &raised {
             let floor = Floor { generation: Generation(row.int("generation")?), except: None };
             self.new_row(Target::Subject(row.uuid("id")?.into()), Some(floor), None);
