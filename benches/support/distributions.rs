@@ -26,7 +26,7 @@ pub(crate) fn measure(seed: u64, entries: u64) -> Result<(), Failure> {
     let settings = memory::settings(entries)?;
     let (mut world, _) = runtime.block_on(World::fill(ids, entries, settings))?;
     let (loaded, _) = runtime.block_on(world.start())?;
-    world.age()?;
+    runtime.block_on(world.age())?;
     let epoch = world.ledger.id();
     let valid: Vec<Presented> = (0..POOL).map(|n| ids.valid(Stream::Valid, n, epoch)).collect();
     let mut criterion = Criterion::default().without_plots();

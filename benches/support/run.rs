@@ -100,7 +100,7 @@ fn at(
         seconds.push(took.as_secs_f64());
     }
     say("a node has started with all of them")?;
-    world.age()?;
+    runtime.block_on(world.age())?;
     let bench = Bench::new(runtime, &world, world.checker(&loaded), world.checker(&world.follower), plan.pool);
     let look_us = bench.verify_hits()?;
     say("revoked tokens are refused, by the ledger and by a known answer")?;

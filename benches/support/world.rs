@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use kickout::{
     clock::{Clock, ManualClock},
-    database::Database,
+    database::{Database, sql},
     revocation::{
         Act, Checker, Target,
         feed::{Batch, Cursor, Link, Row, Tag},
@@ -109,8 +109,9 @@ impl World {
     }
 
     /// Brings the follower into the worst state: an entry life passes, a second generation opens, and as many
-    /// revocations as before arrive. These are applied and not recorded, so only the follower knows of them.
-    pub(crate) fn age(&mut self) -> Result<(), Failure> {
+    /// revocations as before arrive. Their rows are with the follower alone; the ledger has their numbers, since a look
+    /// in one that is behind its node is no answer.
+    pub(crate) async fn age(&mut self) -> Result<(), Failure> {
         let now = self.ledger.clock().now();
         self.hands.advance(self.ledger.lifetimes().entry(now));
         if !self.follower.rotate(&self.ledger) {
@@ -128,6 +129,11 @@ impl World {
             }
             self.cursor = next;
         }
+        sql("UPDATE head SET seq = $1, tag = $2")
+            .bind(self.cursor.seq.0)
+            .bind(self.cursor.tag.0)
+            .execute(&mut self.database.write().await?)
+            .await?;
         let stats = self.follower.filter();
         let is_worst = stats.generations == 2 && stats.entries == usize::try_from(2 * self.entries)?;
         if is_worst { Ok(()) } else { Err(format!("this is not the worst state: {stats:?}").into()) }
