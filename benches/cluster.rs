@@ -50,6 +50,7 @@ mod support {
     pub(crate) mod cluster_report;
     pub(crate) mod cluster_run;
     pub(crate) mod cluster_table;
+    pub(crate) mod command;
     pub(crate) mod fleet;
     pub(crate) mod latencies;
     pub(crate) mod machine;
@@ -59,15 +60,11 @@ mod support {
     #[expect(dead_code, reason = "other benchmarks use the rest of it")]
     pub(crate) mod rounds;
     pub(crate) mod servers;
+    #[path = "../../tests/it/support/system.rs"]
+    pub(crate) mod system;
 }
 
-use std::{
-    error::Error,
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use tokio::runtime::Builder;
@@ -76,6 +73,7 @@ use support::{
     cluster_report::Report,
     cluster_run::{Plan, measure},
     cluster_table,
+    command::{exit, options, read, say, tell, write},
 };
 
 /// Whatever ends a run early; a wrong answer above all.
@@ -107,28 +105,8 @@ struct Options {
     bench: bool,
 }
 
-impl Options {
-    /// What the command line asks for. `cargo test` hands on options of its own test runner, which mean nothing here;
-    /// without `--bench` they are let pass.
-    fn read() -> Self {
-        let is_bench = std::env::args().any(|arg| arg == "--bench");
-        match Self::try_parse() {
-            Ok(options) => options,
-            Err(error) if is_bench || !error.use_stderr() => error.exit(),
-            Err(_) => Self::parse_from(["cluster", "--smoke"]),
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    match start(&Options::read()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // A closed standard error changes nothing about the exit code.
-            let _ = writeln!(io::stderr(), "failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(start(&options("cluster")))
 }
 
 fn start(options: &Options) -> Result<(), Failure> {
@@ -147,19 +125,7 @@ fn start(options: &Options) -> Result<(), Failure> {
         return say("ok  report and tables");
     }
     let plan = if options.profile { Plan::profile() } else { Plan::full(options.rounds, options.rows) };
-    let report = runtime.block_on(measure(&plan, |line| Ok(writeln!(io::stderr(), "… {line}")?)))?;
-    if let Some(folder) = options.out.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&options.out, serde_json::to_string_pretty(&report)? + "\n")?;
+    let report = runtime.block_on(measure(&plan, tell))?;
+    write(&options.out, &report)?;
     say(&cluster_table::markdown(&read(&options.out)?))
-}
-
-fn read(file: &Path) -> Result<Report, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(serde_json::from_str(&text)?)
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    Ok(writeln!(io::stdout().lock(), "{}", text.trim_end())?)
 }

@@ -50,6 +50,7 @@ mod support {
     //! What the benchmarks share.
 
     pub(crate) mod accuracy;
+    pub(crate) mod command;
     pub(crate) mod distributions;
     pub(crate) mod exact;
     pub(crate) mod ids;
@@ -65,17 +66,18 @@ mod support {
     pub(crate) mod world;
 }
 
-use std::{
-    error::Error,
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
-use support::{distributions, memory, report::Report, run, run::Plan, table};
+use support::{
+    command::{exit, options, read, say, tell, write},
+    distributions, memory,
+    report::Report,
+    run,
+    run::Plan,
+    table,
+};
 
 /// Whatever ends a run early; a wrong answer above all.
 type Failure = Box<dyn Error + Send + Sync>;
@@ -112,28 +114,8 @@ struct Options {
     bench: bool,
 }
 
-impl Options {
-    /// What the command line asks for. `cargo test` hands on options of its own test runner, which mean nothing here;
-    /// without `--bench` they are let pass.
-    fn read() -> Self {
-        let is_bench = std::env::args().any(|arg| arg == "--bench");
-        match Self::try_parse() {
-            Ok(options) => options,
-            Err(error) if is_bench || !error.use_stderr() => error.exit(),
-            Err(_) => Self::parse_from(["micro", "--smoke"]),
-        }
-    }
-}
-
 fn main() -> ExitCode {
-    match start(&Options::read()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // A closed standard error changes nothing about the exit code.
-            let _ = writeln!(io::stderr(), "failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(start(&options("micro")))
 }
 
 fn start(options: &Options) -> Result<(), Failure> {
@@ -157,22 +139,7 @@ fn start(options: &Options) -> Result<(), Failure> {
         return say("ok  report and table");
     }
     let plan = Plan::full(options.seed, options.sizes.clone(), options.rounds);
-    let report = run::measure(&plan, |line| {
-        writeln!(io::stderr(), "… {line}")?;
-        Ok(())
-    })?;
-    if let Some(folder) = options.out.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&options.out, serde_json::to_string_pretty(&report)? + "\n")?;
+    let report = run::measure(&plan, tell)?;
+    write(&options.out, &report)?;
     say(&table::markdown(&read(&options.out)?))
-}
-
-fn read(file: &Path) -> Result<Report, Failure> {
-    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(serde_json::from_str(&text)?)
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    Ok(writeln!(io::stdout().lock(), "{}", text.trim_end())?)
 }

@@ -6,7 +6,6 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -15,10 +14,8 @@ use std::{
 
 use sqlx::{Connection as _, PgConnection};
 
+use super::system::{as_nobody, give_to_nobody, is_postgres_ready, postgres};
 use crate::Failure;
-
-/// `nobody`, as every Linux has it: PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65534;
 
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
@@ -103,13 +100,7 @@ impl Postgres {
             arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
         }
         let kept = Kept::start(folder, &postgres_program("postgres")?, &arguments)?;
-        // The last line of this file says "ready" once clients are let in.
-        let file = data.join("postmaster.pid");
-        let is_ready = || {
-            let text = fs::read_to_string(&file).unwrap_or_default();
-            text.lines().nth(7).is_some_and(|line| line.trim() == "ready")
-        };
-        wait_for(is_ready, || kept.log())?;
+        wait_for(|| is_postgres_ready(&data), || kept.log())?;
         Ok(Self { kept, port, databases: AtomicU32::new(0) })
     }
 
@@ -248,9 +239,7 @@ fn folder(prefix: &str) -> Result<PathBuf, Failure> {
     let is_reachable = as_nobody(Path::new("/usr/bin/test")).arg("-x").arg(build).status().is_ok_and(|it| it.success());
     let base = if is_reachable { build.to_owned() } else { std::env::temp_dir() };
     let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(base)?.keep();
-    if is_root() {
-        chown(&folder, Some(NOBODY), Some(NOBODY))?;
-    }
+    give_to_nobody(&folder)?;
     Ok(folder)
 }
 
@@ -268,27 +257,6 @@ fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
-}
-
-fn as_nobody(program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    let id = NOBODY.to_string();
-    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]).arg(program);
-    command
-}
-
-/// A program of the newest version of PostgreSQL on this machine.
 fn postgres_program(name: &str) -> Result<PathBuf, Failure> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut versions: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name))))
-        .filter(|(_, path)| fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o111 != 0))
-        .collect();
-    versions.sort();
-    Ok(versions.pop().ok_or_else(|| format!("{name} is missing: apt-get install postgresql"))?.1)
+    Ok(postgres(name).ok_or_else(|| format!("{name} is missing: apt-get install postgresql"))?)
 }

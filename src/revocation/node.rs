@@ -4,12 +4,12 @@
 //! this node has just recorded itself, and by pushes that bring the next ones; a push that does not, or that only says
 //! that there is something, wakes the pull. When pushes are lost, the pull at every interval finds it.
 
+mod memo;
+mod mend;
 mod others;
 mod reach;
 
 use std::{
-    collections::HashSet,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,11 +30,11 @@ use super::{
     feed::{Batch, Link},
     herald::Herald,
     lease::{ACK_CHANNEL, Authority, FEED_CHANNEL, Nodes, Renewal},
-    ledger::{Act, Ledger},
+    ledger::Ledger,
     sync::{LoadError, NodeState, Replica},
 };
 
-pub use self::reach::Reach;
+pub use self::{memo::Memo, reach::Reach};
 
 use self::{others::Others, reach::Reaches};
 
@@ -43,9 +43,6 @@ const RENEWALS_PER_LEASE: u32 = 5;
 
 /// After a failed step, before the next one; up to twice as long, by chance, so that nodes do not come in step.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// Rows that are given back in one transaction, as many as revocations share one.
-const MENDED: usize = 256;
 
 /// How a node behaves.
 #[derive(Debug, Clone)]
@@ -60,16 +57,6 @@ pub struct Settings {
     pub name: String,
     /// Where it notes its row's id.
     pub memo: Option<Memo>,
-}
-
-/// A note in a folder that one process at a time has: the next one knows by it that this row's owner is dead, and
-/// removes the row at once.
-#[derive(Debug, Clone)]
-pub struct Memo {
-    /// The file.
-    pub path: PathBuf,
-    /// What tells this folder on this machine, since it was started, from any copy: a lock proves something there only.
-    pub owner: String,
 }
 
 impl Settings {
@@ -212,52 +199,8 @@ impl Node {
 
     /// Removes the row of the process that had this folder before: whoever holds the folder's lock now has outlived it.
     async fn bury(&self) -> Result<(), DatabaseError> {
-        let Some(memo) = &self.0.settings.memo else { return Ok(()) };
-        let noted = std::fs::read_to_string(&memo.path).unwrap_or_default();
-        // A copy of the folder, or one that another machine had, proves nothing.
-        if let Some((id, owner)) = noted.split_once(' ')
-            && owner == memo.owner
-            && let Ok(id) = id.parse::<NodeId>()
-        {
+        if let Some(id) = self.0.settings.memo.as_ref().and_then(Memo::read) {
             self.0.nodes.remove(id).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives back what the ledger has lost since this node applied it: a standby that was behind has taken over, or a
-    /// backup was restored. What others have given back already is found there, so it is there once.
-    async fn mend(&self) -> Result<(), DatabaseError> {
-        let inner = &self.0;
-        let Some(recent) = &inner.replica.recent else { return Ok(()) };
-        let kept = || recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(first) = kept().first() else { return Ok(()) };
-        let (mut found, mut after) = (HashSet::new(), Seq(first.seq.0 - 1));
-        loop {
-            let page = inner.ledger.page(after).await?;
-            let Some(last) = page.last() else { break };
-            after = last.cursor.seq;
-            found.extend(page.iter().map(|batch| (batch.cursor.seq.0, batch.cursor.tag.0)));
-        }
-        let lost = kept().take_lost(&found, inner.ledger.clock().now());
-        if lost.is_empty() {
-            return Ok(());
-        }
-        inner.metrics.ledger_lost_rows_total.increment(lost.len() as u64);
-        tracing::error!(
-            rows = lost.len(),
-            "THE LEDGER HAS LOST REVOCATIONS that this node had applied; they are recorded again"
-        );
-        for rows in lost.chunks(MENDED) {
-            let acts: Vec<Act> = rows.iter().map(|row| Act::Again(*row)).collect();
-            loop {
-                match inner.ledger.record(&acts).await {
-                    Err(error) if error.is_temporary() => {
-                        tracing::error!(%error, "they could not be recorded again yet");
-                        tokio::time::sleep(jittered(PAUSE)).await;
-                    }
-                    result => break result.map(|_| ())?,
-                }
-            }
         }
         Ok(())
     }
@@ -265,7 +208,7 @@ impl Node {
     /// Notes the row's id before there is one. A note that is lost costs the others one wait.
     fn note(&self, id: NodeId) {
         if let Some(memo) = &self.0.settings.memo
-            && let Err(error) = std::fs::write(&memo.path, format!("{id} {}", memo.owner))
+            && let Err(error) = memo.write(id)
         {
             tracing::warn!(%error, "this node's id could not be noted; after a crash others wait until its hold is over");
         }

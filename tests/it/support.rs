@@ -17,4 +17,5 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod system;
 pub(crate) mod wait;

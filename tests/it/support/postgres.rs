@@ -8,9 +8,8 @@ use std::{
     fs,
     io::Write,
     net::TcpListener,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, ChildStdin, Stdio},
     sync::{
         Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -20,8 +19,7 @@ use std::{
 
 use sqlx::{Connection, PgConnection};
 
-/// `nobody`, as every Linux has it: the server refuses to run as root.
-const NOBODY: u32 = 65534;
+use super::system::{self, as_nobody};
 
 /// Ends by the word "stop": the server is to come back. Ends without: nobody needs it any more.
 const KEEPER: &str = r#"
@@ -55,9 +53,7 @@ impl Server {
     /// Another one.
     pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("kickout-postgres-").tempdir().expect("a folder").keep();
-        if is_root() {
-            chown(&folder, Some(NOBODY), Some(NOBODY)).expect("a folder of ours");
-        }
+        system::give_to_nobody(&folder).expect("a folder of ours");
         let made = as_nobody(&program("initdb"))
             .args(["--username=kickout", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--pgdata"])
             .arg(folder.join("data"))
@@ -123,9 +119,7 @@ impl Server {
     }
 
     fn is_ready(&self) -> bool {
-        // The last line of this file says so once clients are let in.
-        let file = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
-        file.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        system::is_postgres_ready(&self.folder.join("data"))
     }
 
     /// The URL of a database.
@@ -180,29 +174,8 @@ pub(crate) async fn number(url: &str, statement: &'static str) -> i64 {
     number
 }
 
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
-}
-
-fn as_nobody(program: &Path) -> Command {
-    if !is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    let id = NOBODY.to_string();
-    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]).arg(program);
-    command
-}
-
-/// A program of the newest version of PostgreSQL on this machine.
 fn program(name: &str) -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut versions: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name))))
-        .filter(|(_, path)| fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o111 != 0))
-        .collect();
-    versions.sort();
-    versions.pop().unwrap_or_else(|| panic!("{name} is missing: apt-get install postgresql")).1
+    system::postgres(name).unwrap_or_else(|| panic!("{name} is missing: apt-get install postgresql"))
 }
 
 #[cfg(test)]
