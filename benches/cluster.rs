@@ -27,7 +27,7 @@
 //! # How
 //!
 //! In every round each candidate has its turn on a fresh cluster and database, so no drift of the machine falls on one
-//! of them alone. Sessions are made by writing their rows and signing their tokens, past the password: its hash would
+//! of them alone. Sessions are opened by what a login does after the password, [`Sessions::open_for`]: hashing one would
 //! take longer than everything else. Logouts are the service's own, [`Sessions::end_session`], past HTTP.
 //!
 //! Nodes, callers and servers share the machine's cores here. What nodes take from each other they would not take on
@@ -40,6 +40,7 @@
 //!
 //! [`App::build`]: kickout::app::App::build
 //! [`App::start`]: kickout::app::App::start
+//! [`Sessions::open_for`]: kickout::sessions::Sessions::open_for
 //! [`Sessions::end_session`]: kickout::sessions::Sessions::end_session
 
 mod support {

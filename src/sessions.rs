@@ -76,6 +76,17 @@ pub struct Login {
     pub replaces: Vec<SessionId>,
 }
 
+/// A session that was opened, and what its client gets.
+#[derive(Debug)]
+pub struct Opened {
+    /// The session.
+    pub session: SessionId,
+    /// Its first access token.
+    pub access: IssuedToken,
+    /// Its first refresh token.
+    pub refresh: RefreshToken,
+}
+
 /// A login that succeeded.
 #[derive(Debug)]
 pub struct LoggedIn {
@@ -251,7 +262,7 @@ impl Sessions {
             }
             opened = self.open(&now, &login.client).await?;
         }
-        let (session, access, refresh) = opened.ok_or(Error::Conflict)?;
+        let Opened { session, access, refresh } = opened.ok_or(Error::Conflict)?;
         let mut ended = None;
         for old in login.replaces {
             match self.revoke(Act::Session { session: old, of: None }, REPLACING).await {
@@ -271,6 +282,19 @@ impl Sessions {
             csrf: self.0.csrf.issue(session),
             ended,
         })
+    }
+
+    /// Opens a session for an account whose owner somebody else has made sure of: what a login does after the password,
+    /// for embedders with another first step. No request leads here.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] if there is no such account; [`Error::Banned`], [`Error::Conflict`], [`Error::Revoke`],
+    /// [`Error::Database`].
+    pub async fn open_for(&self, subject: Subject, client: &Client) -> Result<Opened, Error> {
+        let account = self.0.users.by_id(subject).await?.ok_or(Error::NoSession)?;
+        let opened = self.open(&account, client).await?.ok_or(Error::Conflict)?;
+        self.make_room(subject, opened.session).await?;
+        Ok(opened)
     }
 
     /// The account that a name and a password are right for.
@@ -300,11 +324,7 @@ impl Sessions {
     }
 
     /// The conditional write of a login; `None` if the user's row is not the one that was read.
-    async fn open(
-        &self,
-        account: &Account,
-        client: &Client,
-    ) -> Result<Option<(SessionId, IssuedToken, RefreshToken)>, Error> {
+    async fn open(&self, account: &Account, client: &Client) -> Result<Option<Opened>, Error> {
         if account.user.banned_at.is_some() {
             return Err(Error::Banned);
         }
@@ -315,7 +335,7 @@ impl Sessions {
         let Some(generation) = self.0.devices.open(&new).await? else { return Ok(None) };
         let kept = Kept { generation, roles: account.user.roles.clone() };
         let access = self.issue(window, Identity { session: new.id, subject: account.user.id }, kept);
-        Ok(Some((new.id, access, self.0.refresh.issue(new.id, 0, &new.secret))))
+        Ok(Some(Opened { session: new.id, access, refresh: self.0.refresh.issue(new.id, 0, &new.secret) }))
     }
 
     /// Ends the sessions of a user beyond the limit, those used least recently first, but never `spare`.

@@ -11,12 +11,13 @@ use kickout::{
     instance::DataFolder,
     lifecycle::{Shutdown, Tasks},
     revocation::{Patience, Receipt},
-    sessions::{AuthError, Sessions},
+    sessions::{AuthError, Sessions, devices::Client},
     tokens::{Grant, Issuer, KeyRing, Profile},
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::servers::Servers;
@@ -30,6 +31,12 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// Logouts at each node that do not count: connections are made, statements prepared, channels heard.
 const WARM_UPS: usize = 8;
+
+/// The account whose hashed password all others have.
+const FIRST: &str = "first";
+
+/// Callers that open sessions at once: as many as the connections that write on three nodes.
+const OPENERS: usize = 12;
 
 /// How nodes hear of each other's revocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +88,6 @@ pub(crate) struct Fleet {
     members: Vec<Member>,
     database: String,
     url: String,
-    mint: Mint,
     _folders: TempDir,
 }
 
@@ -109,10 +115,9 @@ impl Fleet {
             app.start(&tasks).await?;
             members.push(Member { app, tasks });
         }
-        let open = Database::open_url(&url).await?;
-        let mint = Mint::new(members[0].app.keys(), ledger_id(&open).await?);
-        open.close().await;
-        let fleet = Self { members, database, url, mint, _folders: folders };
+        let first = members[0].app.sessions();
+        first.create_user(FIRST, "engines hum all night".to_owned().into(), &[]).await?;
+        let fleet = Self { members, database, url, _folders: folders };
         let tickets = fleet.mint(nodes * WARM_UPS).await?;
         for (n, ticket) in tickets.iter().enumerate() {
             fleet.log_out(n % nodes, ticket).await?;
@@ -136,31 +141,40 @@ impl Fleet {
         &self.url
     }
 
-    /// Sessions of so many users. Their rows are what a login writes, put there in one statement, and their tokens are
-    /// signed with the cluster's key: hashing a password for each would take longer than the whole run.
+    /// Sessions of so many users, opened by what a login does after the password: hashing one for each would take longer
+    /// than the whole run. The accounts alone are put there in one
+    /// statement, with the password of the one that was signed up.
     pub(crate) async fn mint(&self, count: usize) -> Result<Vec<Ticket>, Failure> {
-        let now = self.sessions(0).clock().now();
         let mut connection = PgConnection::connect(&self.url).await?;
-        let rows = sqlx::query(
-            "WITH people AS (
-                 INSERT INTO users (id, name, name_key, password, created_at)
-                 SELECT id, id::text, id::text, '-', $2
-                 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $1)) AS drawn
-                 RETURNING id)
-             INSERT INTO sessions (id, user_id, generation, secret, rotated_at, created_at, last_used_at, expires_at,
-                                   absolute_until)
-             SELECT gen_random_uuid(), id, 0, decode(repeat('07', 32), 'hex'), $2, $2, $2, $3, $3 FROM people
-             RETURNING id, user_id",
+        let people: Vec<Uuid> = sqlx::query_scalar(
+            "INSERT INTO users (id, name, name_key, password, created_at)
+             SELECT id, id::text, id::text, (SELECT password FROM users WHERE name_key = $3), $2
+             FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $1)) AS drawn
+             RETURNING id",
         )
         .bind(i64::try_from(count)?)
-        .bind(now.as_millis())
-        .bind((now + Duration::from_hours(24)).as_millis())
+        .bind(self.sessions(0).clock().now().as_millis())
+        .bind(FIRST)
         .fetch_all(&mut connection)
         .await?;
         connection.close().await?;
-        let ids = rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("user_id")?)));
-        let ids: Vec<(Uuid, Uuid)> = ids.collect::<Result<_, sqlx::Error>>()?;
-        Ok(ids.into_iter().map(|(session, user)| self.mint.ticket(now, session.into(), user.into())).collect())
+        let mut openings = JoinSet::new();
+        for (n, share) in people.chunks(count.div_ceil(OPENERS).max(1)).enumerate() {
+            let (sessions, share) = (self.sessions(n % self.len()).clone(), share.to_vec());
+            openings.spawn(async move {
+                let mut tickets = Vec::with_capacity(share.len());
+                for subject in share.into_iter().map(Subject::from) {
+                    let opened = sessions.open_for(subject, &Client::default()).await?;
+                    tickets.push(Ticket { session: opened.session, subject, token: opened.access.text });
+                }
+                Ok::<_, Failure>(tickets)
+            });
+        }
+        let mut tickets = Vec::with_capacity(count);
+        while let Some(opened) = openings.join_next().await {
+            tickets.extend(opened??);
+        }
+        Ok(tickets)
     }
 
     /// Logs out at a node; the receipt must be complete.

@@ -9,9 +9,9 @@ use std::{
 use kickout::{
     admin::Command,
     clock::{Clock, ManualClock},
-    ids::{SessionId, TokenId},
+    ids::{SessionId, Subject, TokenId},
     revocation::{Act, Patience, Receipt as CommandReceipt, Target},
-    sessions::{Login, Sessions, devices::Client},
+    sessions::{Error, Login, Sessions, devices::Client},
 };
 use serde_json::json;
 
@@ -501,4 +501,22 @@ async fn refuses_as_invalid(net: &Net, token: &str) {
         net.get(path).bearer(token).await.is_problem(401, "token-invalid");
         net.get(path).cookie(ACCESS, token).await.is_problem(401, "token-invalid");
     }
+}
+
+#[tokio::test]
+async fn a_session_opened_past_the_password_is_one_like_any_other() {
+    let app = TestApp::start().await;
+    let user = app.sign_up("ada").await;
+    let by_password = user.log_in_for_bearer().await;
+    let sessions = app.sessions();
+    let subject = sessions.authenticate(&by_password.access()).await.unwrap().claims.sub;
+    let opened = sessions.open_for(subject, &Client::default()).await.unwrap();
+    app.accepts(&opened.access.text).await;
+    app.command(Command::RevokeSession { session: opened.session }).await;
+    app.refuses(&opened.access.text).await;
+    app.accepts(&by_password.access()).await;
+
+    app.command(Command::UserBan { user: "ada".to_owned() }).await;
+    assert!(matches!(sessions.open_for(subject, &Client::default()).await, Err(Error::Banned)));
+    assert!(matches!(sessions.open_for(Subject::random(), &Client::default()).await, Err(Error::NoSession)));
 }
