@@ -56,6 +56,25 @@ pub enum Command {
         /// Whose.
         user: String,
     },
+    /// Gives a user other roles.
+    UserRoles {
+        /// Whom.
+        user: String,
+        /// All the roles from now on.
+        roles: Vec<String>,
+    },
+    /// Sets a user's password and ends all their sessions.
+    UserPassword {
+        /// Whose.
+        user: String,
+        /// The new one.
+        password: PlainPassword,
+    },
+    /// Deletes an account and ends its sessions.
+    UserDelete {
+        /// Whose.
+        user: String,
+    },
     /// Lists users by name.
     UserList {
         /// From the name after this one on.
@@ -99,6 +118,9 @@ impl Command {
             Self::UserAdd { .. } => "user_add",
             Self::UserBan { .. } => "user_ban",
             Self::UserUnban { .. } => "user_unban",
+            Self::UserRoles { .. } => "user_roles",
+            Self::UserPassword { .. } => "user_password",
+            Self::UserDelete { .. } => "user_delete",
             Self::UserList { .. } => "user_list",
             Self::RevokeToken { .. } => "revoke_token",
             Self::RevokeSession { .. } => "revoke_session",
@@ -122,7 +144,10 @@ impl Command {
             Self::UserAdd { username: user, .. }
             | Self::UserBan { user }
             | Self::UserUnban { user }
+            | Self::UserPassword { user, .. }
+            | Self::UserDelete { user }
             | Self::RevokeUser { user } => user.clone(),
+            Self::UserRoles { user, roles } => format!("{user}: {}", roles.join(" ")),
             Self::RevokeToken { token } => token.to_string(),
             Self::RevokeSession { session } => session.to_string(),
             Self::RevokeBulk { kind, ids } => format!("{} ids of kind {kind:?}", ids.len()),
@@ -326,7 +351,8 @@ impl Admin {
     /// [`Problem`].
     pub async fn run(&self, command: Command) -> Result<Answer, Problem> {
         let mut audit = Audit::of(&command);
-        let result = self.act(command).await;
+        // Boxed: whoever asks for one act should not carry the largest.
+        let result = Box::pin(self.act(command)).await;
         audit.result = match &result {
             Ok(_) => "done".to_owned(),
             Err(problem) => problem.message.clone(),
@@ -347,6 +373,19 @@ impl Admin {
                 let was_banned = unbanned.ok_or_else(|| Problem::no_user(&user))?;
                 Ok(Answer::Unbanned { user: subject, was_banned })
             }
+            Command::UserRoles { user, roles } => {
+                let roles = accepted_roles(roles)?;
+                self.revoke(Act::Roles { subject: self.subject(&user).await?, roles }, || user).await
+            }
+            Command::UserPassword { user, password } => {
+                let subject = self.subject(&user).await?;
+                match self.sessions.set_password(subject, password.into(), PATIENCE).await {
+                    Ok(receipt) => Ok(Answer::Receipt(receipt)),
+                    Err(sessions::Error::NoSession) => Err(Problem::no_user(&user)),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Command::UserDelete { user } => self.revoke(Act::Delete(self.subject(&user).await?), || user).await,
             Command::UserList { after } => self.list(after.as_deref()).await,
             Command::RevokeToken { token } => self.revoke(Act::Token(token), || token.to_string()).await,
             Command::RevokeSession { session } => {
@@ -379,17 +418,8 @@ impl Admin {
         account.map(|account| account.user.id).ok_or_else(|| Problem::no_user(user))
     }
 
-    async fn add(&self, username: &str, password: PlainPassword, mut roles: Vec<String>) -> Result<Answer, Problem> {
-        roles.sort_unstable();
-        roles.dedup();
-        if let Some(role) = roles.iter().find(|role| !is_role(role)) {
-            let message = format!("{role:?} cannot be a role: use 1 to 32 of a-z A-Z 0-9 _ : . -");
-            return Err(Problem::new(ProblemKind::Refused, message));
-        }
-        if roles.len() > MAX_ROLES {
-            let message = format!("a user has at most {MAX_ROLES} roles: they travel in every token");
-            return Err(Problem::new(ProblemKind::Refused, message));
-        }
+    async fn add(&self, username: &str, password: PlainPassword, roles: Vec<String>) -> Result<Answer, Problem> {
+        let roles = accepted_roles(roles)?;
         Ok(Answer::User(self.sessions.create_user(username, password.into(), &roles).await?))
     }
 
@@ -422,6 +452,21 @@ impl Admin {
         // It writes a file and waits until the disk has it: some milliseconds, for a rare act.
         Ok(Answer::Key(self.keys.generate(self.sessions.clock().now(), self.key_lead).await?))
     }
+}
+
+/// Roles in order, each once, if a token can carry them.
+fn accepted_roles(mut roles: Vec<String>) -> Result<Vec<String>, Problem> {
+    roles.sort_unstable();
+    roles.dedup();
+    if let Some(role) = roles.iter().find(|role| !is_role(role)) {
+        let message = format!("{role:?} cannot be a role: use 1 to 32 of a-z A-Z 0-9 _ : . -");
+        return Err(Problem::new(ProblemKind::Refused, message));
+    }
+    if roles.len() > MAX_ROLES {
+        let message = format!("a user has at most {MAX_ROLES} roles: they travel in every token");
+        return Err(Problem::new(ProblemKind::Refused, message));
+    }
+    Ok(roles)
 }
 
 /// One line in the log, written when the act is over or its caller has gone.

@@ -415,6 +415,7 @@ impl Parts<'_> {
         });
         Ok(Sessions::new(sessions::Parts {
             settings: sessions::Settings {
+                grace: sessions.refresh_grace.duration(),
                 idle: sessions.idle.duration(),
                 absolute: sessions.absolute.duration(),
                 max_per_user: sessions.max_per_user,

@@ -172,6 +172,11 @@ impl Cli {
                  Nothing was done. To do it, add --yes",
             ));
         }
+        if let Verb::User { what: UserVerb::Delete { yes: false, .. } } = verb {
+            return Err(Failure::Unconfirmed(
+                "this would delete the account for good. Nothing was done. To do it, add --yes",
+            ));
+        }
         let loaded = Config::load(&Source::new(self.config, env::vars_os()))?;
         let (command, form) = match verb {
             Verb::Serve => return Box::pin(serve::serve(loaded)).await,
@@ -198,6 +203,12 @@ fn user(verb: UserVerb) -> Result<(admin::Command, Form), Failure> {
         }
         UserVerb::Ban { user } => (admin::Command::UserBan { user }, Form::Text),
         UserVerb::Unban { user } => (admin::Command::UserUnban { user }, Form::Text),
+        UserVerb::Roles { user, roles, .. } => (admin::Command::UserRoles { user, roles }, Form::Text),
+        UserVerb::Password { user } => {
+            let password = password::read(&user)?;
+            (admin::Command::UserPassword { user, password }, Form::Text)
+        }
+        UserVerb::Delete { user, .. } => (admin::Command::UserDelete { user }, Form::Text),
         UserVerb::List { json, after } => (admin::Command::UserList { after }, Form::json_if(json)),
     })
 }

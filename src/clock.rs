@@ -75,6 +75,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
     /// Whole seconds since 1970-01-01T00:00:00Z, rounded down: a `NumericDate` (RFC 7519 §2).
     #[must_use]
     pub const fn as_secs(self) -> i64 {

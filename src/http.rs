@@ -10,6 +10,7 @@ pub mod extract;
 pub mod leaving;
 pub mod middleware;
 pub mod prefer;
+pub mod refreshing;
 pub(crate) mod routes;
 pub mod state;
 
@@ -56,6 +57,7 @@ pub fn public(state: AppState, observer: Observer, limits: Limits) -> Router {
     let router = Router::new()
         .route("/v1/auth/signup", post(login::signup))
         .route("/v1/auth/login", post(login::login))
+        .route("/v1/auth/refresh", post(login::refresh))
         .route("/v1/auth/logout", post(logout::logout))
         .route("/v1/auth/logout-all", post(logout::logout_all))
         .route("/v1/auth/password", post(logout::password))

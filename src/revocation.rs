@@ -135,6 +135,8 @@ pub enum Cause {
     Session,
     /// Its generation is below the subject's floor: logout everywhere, ban, password change.
     Subject,
+    /// It is from before a change of its subject's roles. Its session lives on.
+    Roles,
     /// Its generation is below the global floor.
     Everything,
     /// It was issued in another life of the ledger.

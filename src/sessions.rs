@@ -3,11 +3,12 @@
 //! A login is one conditional write: the session's row is inserted only if the user's row is still at the version that
 //! the password was read with, and the token's claims come from what that write returned. Times are taken before it.
 //! So a login that races a ban, a password change or a logout-all either comes before it and dies with it, or does not
-//! happen with the old password.
+//! happen with the old password. How a refresh keeps to the same is told in [`renewal`].
 
 pub mod devices;
 mod error;
 pub mod refresh;
+pub mod renewal;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +18,8 @@ use crate::{
     ids::{Seq, SessionId, Subject},
     passwords::{Input, Password, Passwords, Policy, Refusal, TooLong, Verification},
     revocation::{
-        Act, Checked, Checker, OnStale, Patience, Pending, Presented, Receipt, RevokeError, Revoked, Revoker, Verdict,
+        Act, Cause, Checked, Checker, OnStale, Patience, Pending, Presented, Receipt, RevokeError, Revoked, Revoker,
+        Verdict,
         ledger::{Kept, Ledger},
     },
     telemetry::metrics::{LoginOutcome, Metrics, SignupOutcome},
@@ -35,6 +37,8 @@ use self::{
 /// How sessions are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// How long after it was replaced a refresh token still gets the one that has replaced it.
+    pub grace: Duration,
     /// A session that is not used for so long ends.
     pub idle: Duration,
     /// A session ends after so long, used or not.
@@ -87,12 +91,12 @@ pub struct Opened {
     pub refresh: RefreshToken,
 }
 
-/// A login that succeeded.
+/// What a client gets from a login or a refresh.
 #[derive(Debug)]
-pub struct LoggedIn {
+pub struct Granted {
     /// Who.
     pub user: User,
-    /// The new session.
+    /// The session.
     pub session: SessionId,
     /// The access token.
     pub access: IssuedToken,
@@ -102,6 +106,13 @@ pub struct LoggedIn {
     pub refresh_life: Duration,
     /// A CSRF token for clients that do not say where their requests come from.
     pub csrf: String,
+}
+
+/// A login that succeeded.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// What the client gets.
+    pub granted: Granted,
     /// The session of the same browser that this login has ended.
     pub ended: Option<Receipt>,
 }
@@ -273,15 +284,15 @@ impl Sessions {
         }
         // After that: the browser's old session must not push out another device.
         self.make_room(account.user.id, session).await?;
-        Ok(LoggedIn {
+        let granted = Granted {
             user: account.user,
             session,
             access,
             refresh,
             refresh_life: self.refresh_life(),
-            csrf: self.0.csrf.issue(session),
-            ended,
-        })
+            csrf: self.csrf_token(session),
+        };
+        Ok(LoggedIn { granted, ended })
     }
 
     /// Opens a session for an account whose owner somebody else has made sure of: what a login does after the password,
@@ -368,6 +379,7 @@ impl Sessions {
         let checked = self.check(&claims, on_stale).await;
         match checked.verdict {
             Verdict::Active => Ok(Caller { claims, seq: checked.seq }),
+            Verdict::Revoked(cause @ (Cause::Token | Cause::Roles)) => Err(AuthError::TakenBack(cause)),
             Verdict::Revoked(cause) => Err(AuthError::Ended(cause)),
             Verdict::Unknown(ignorance) => Err(AuthError::Unknown(ignorance)),
         }
@@ -512,6 +524,19 @@ impl Sessions {
         let act = Act::Password { subject, version: account.version, password, keep };
         let revoked = self.revoke(act, patience).await?;
         Ok(self.ended(window, caller, revoked))
+    }
+
+    /// Sets a user's password, for an operator: whoever knows the old one is not asked. All sessions end.
+    ///
+    /// # Errors
+    /// [`Error::NoSession`] if there is no such user; [`Error::Password`], [`Error::Conflict`], [`Error::Busy`],
+    /// [`Error::Revoke`], [`Error::Database`].
+    pub async fn set_password(&self, subject: Subject, new: Input, patience: Patience) -> Result<Receipt, Error> {
+        let account = self.0.users.by_id(subject).await?.ok_or(Error::NoSession)?;
+        let new = self.accept_new(new, &account.user.username)?;
+        let password = self.0.passwords.hash(new).await?.to_phc();
+        let act = Act::Password { subject, version: account.version, password, keep: None };
+        Ok(self.revoke(act, patience).await?.receipt)
     }
 
     /// A CSRF token for a session.

@@ -240,7 +240,8 @@ impl Users {
     }
 }
 
-fn user(row: &Row) -> Result<User, DatabaseError> {
+/// A user from the columns of their row.
+pub(crate) fn user(row: &Row) -> Result<User, DatabaseError> {
     Ok(User {
         id: row.uuid("id")?.into(),
         username: row.text("name")?,

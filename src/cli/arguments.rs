@@ -122,6 +122,41 @@ pub(super) enum UserVerb {
         #[arg(value_name = "NAME_OR_ID")]
         user: String,
     },
+    /// Give a user other roles; prints the receipt
+    ///
+    /// Tokens with the old ones are revoked. Sessions live on: their next refresh carries the new ones.
+    #[command(after_help = "Examples:\n  kickout user roles ada --role admin --role billing:read\n  \
+                            kickout user roles ada --none")]
+    Roles {
+        /// The user's name or id
+        #[arg(value_name = "NAME_OR_ID")]
+        user: String,
+        /// A role; give it again for more. All others are taken away
+        #[arg(long = "role", value_name = "ROLE", value_parser = role, required_unless_present = "none")]
+        roles: Vec<String>,
+        /// No roles at all
+        #[arg(long, conflicts_with = "roles")]
+        none: bool,
+    },
+    /// Set a user's password and end all their sessions; prints the receipt
+    ///
+    /// The password is asked for in a terminal, else it is the one line of standard input.
+    #[command(after_help = "Example:\n  kickout user password ada < password.txt")]
+    Password {
+        /// The user's name or id
+        #[arg(value_name = "NAME_OR_ID")]
+        user: String,
+    },
+    /// Delete an account and end its sessions; prints the receipt
+    #[command(after_help = "Example:\n  kickout user delete ada --yes")]
+    Delete {
+        /// The user's name or id
+        #[arg(value_name = "NAME_OR_ID")]
+        user: String,
+        /// Do it; without this it is refused
+        #[arg(long)]
+        yes: bool,
+    },
     /// List users by name, 1000 at a time
     #[command(after_help = "Examples:\n  kickout user list\n  kickout user list --json --after ada")]
     List {

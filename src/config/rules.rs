@@ -73,7 +73,7 @@ const DATABASES: [&str; 3] = ["sqlite:", SERVERS[0], SERVERS[1]];
 const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
 
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 47] = [
+pub(super) static RULES: [(&str, Rule); 48] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
     ("http.allowed_origins", Rule::Origins),
@@ -100,6 +100,7 @@ pub(super) static RULES: [(&str, Rule); 47] = [
     ("tokens.leeway", Rule::Time(secs(0), secs(MAX_LEEWAY.as_secs()))),
     ("tokens.key_lead", Rule::Time(secs(0), days(7))),
     ("tokens.key_encryption_key", Rule::Key),
+    ("sessions.refresh_grace", Rule::Time(secs(0), secs(300))),
     ("sessions.idle", Rule::Time(secs(60), days(400))),
     // A browser keeps no cookie longer than 400 days (RFC 6265bis).
     ("sessions.absolute", Rule::Time(secs(60), days(400))),

@@ -241,6 +241,8 @@ pub enum Algorithm {
 /// `[sessions]`: logins and how long they last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sessions {
+    /// How long after it was replaced a refresh token still gets the one that has replaced it: 0s to 5m.
+    pub refresh_grace: Span,
     /// A session ends when it was not refreshed for this long: 1m to 400d.
     pub idle: Span,
     /// A session ends this long after its login, used or not: `idle` to 400d.
@@ -251,7 +253,12 @@ pub struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { idle: Span::from_days(14), absolute: Span::from_days(90), max_per_user: 50 }
+        Self {
+            refresh_grace: Span::from_secs(10),
+            idle: Span::from_days(14),
+            absolute: Span::from_days(90),
+            max_per_user: 50,
+        }
     }
 }
 

@@ -156,7 +156,8 @@ const fn challenge(kind: Kind) -> HeaderValue {
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         let kind = match error {
-            AuthError::Expired => Kind::TokenExpired,
+            // What a client does about either is the same: it refreshes.
+            AuthError::Expired | AuthError::TakenBack(_) => Kind::TokenExpired,
             AuthError::Invalid => Kind::TokenInvalid,
             AuthError::Ended(_) => Kind::SessionEnded,
             AuthError::Unknown(_) => Kind::Unavailable,
@@ -175,10 +176,12 @@ impl From<Error> for Problem {
             Error::Taken => Kind::UsernameTaken,
             Error::Name(_) => Kind::UsernameInvalid,
             Error::Password(_) => Kind::PasswordUnacceptable,
+            Error::Credential(error) => return (*error).into(),
+            Error::Reused => Kind::SessionEnded,
             Error::NoSession => Kind::NotFound,
             Error::Conflict => Kind::Conflict,
             Error::Busy(PoolError::Full) | Error::Revoke(RevokeError::Full) => Kind::Overloaded,
-            Error::Busy(_) | Error::Revoke(_) => Kind::Unavailable,
+            Error::Busy(_) | Error::Revoke(_) | Error::Ending => Kind::Unavailable,
             Error::Database(error) if error.is_temporary() => Kind::Unavailable,
             Error::Database(_) => Kind::Internal,
         };

@@ -34,10 +34,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         let is_json = is_json(request.headers());
         let bytes = read(request.into_body()).await?;
         if !is_json {
-            return Err(Problem::because(
-                Kind::UnsupportedMediaType,
-                "send the body as Content-Type: application/json",
-            ));
+            return Err(not_json());
         }
         parse(&bytes).map(Self)
     }
@@ -66,12 +63,20 @@ pub async fn optional_json<T: DeserializeOwned + Default>(headers: &HeaderMap, b
         return Ok(T::default());
     }
     if !is_json(headers) {
-        return Err(Problem::because(Kind::UnsupportedMediaType, "send the body as Content-Type: application/json"));
+        return Err(not_json());
     }
     parse(&bytes)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Something else than JSON was announced, or nothing.
+#[must_use]
+pub fn not_json() -> Problem {
+    Problem::because(Kind::UnsupportedMediaType, "send the body as Content-Type: application/json")
+}
+
+/// Whether a request says that its body is JSON.
+#[must_use]
+pub fn is_json(headers: &HeaderMap) -> bool {
     let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(|value| value.to_str()) else { return false };
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
@@ -196,7 +201,9 @@ pub fn both() -> Problem {
     Problem::because(Kind::AmbiguousCredentials, "send either cookies or an Authorization header, not both")
 }
 
-fn twice(name: &str) -> Problem {
+/// The same cookie twice.
+#[must_use]
+pub fn twice(name: &str) -> Problem {
     Problem::because(
         Kind::AmbiguousCredentials,
         format!("the cookie {name} was sent more than once: another site of this domain may have set it; remove it"),
@@ -252,7 +259,7 @@ impl CsrfGuard {
         if !has_cookie || method.is_safe() {
             return Ok(Self { token: None });
         }
-        match provenance(parts, trust).judge(&trust.origins) {
+        match origin(parts, trust) {
             Origin::Trusted => Ok(Self { token: None }),
             Origin::Foreign => Err(foreign()),
             Origin::Unsaid => {
@@ -299,14 +306,22 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let trust = Arc::<Trust>::from_ref(state);
-        match provenance(parts, &trust).judge(&trust.origins) {
+        match origin(parts, &trust) {
             Origin::Trusted | Origin::Unsaid => Ok(Self),
             Origin::Foreign => Err(foreign()),
         }
     }
 }
 
-fn foreign() -> Problem {
+/// Where a request comes from.
+#[must_use]
+pub fn origin(parts: &Parts, trust: &Trust) -> Origin {
+    provenance(parts, trust).judge(&trust.origins)
+}
+
+/// A browser has said that the request comes from a page that may not send it.
+#[must_use]
+pub fn foreign() -> Problem {
     Problem::because(
         Kind::CsrfRefused,
         "the request comes from another origin; http.allowed_origins names those that may",

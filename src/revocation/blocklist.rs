@@ -27,7 +27,7 @@
 //! | | holds |
 //! |---|---|
 //! | `{prefix}:{ledger id}:t:{jti}`, `…:s:{sid}` | `1`: revoked |
-//! | `{prefix}:{ledger id}:u:{sub}` | `floor`, or `floor sid`: generations below are dead, but for that session |
+//! | `{prefix}:{ledger id}:u:{sub}` | `floor`, or `floor sid`: generations below are dead, but for that session; with the nil UUID, sessions are not |
 //! | `{prefix}:deployment` | whose prefix this is: two deployments would mistake each other's acknowledgements |
 //! | channel `{prefix}:feed`, `{prefix}:ack` | pushes and acknowledgements, in the words of `message` |
 //!

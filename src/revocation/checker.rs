@@ -111,6 +111,7 @@ impl Checker {
                     Cause::Token => CheckCause::Token,
                     Cause::Session => CheckCause::Session,
                     Cause::Subject => CheckCause::Subject,
+                    Cause::Roles => CheckCause::Roles,
                     Cause::Everything => CheckCause::Everything,
                     Cause::Epoch => CheckCause::Epoch,
                 },
@@ -193,7 +194,9 @@ impl Checker {
         let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, has_false_positive: false };
         for (i, target) in targets(presented).into_iter().enumerate().filter(|(i, _)| ids & (1 << i) != 0) {
             let key = keys[i];
-            let exact = if let Some(exact) = self.replica.published.known(key, |exact| denies(exact, presented)) {
+            let exact = if let Some(exact) =
+                self.replica.published.known(key, |exact| denial(target, exact, presented).is_some())
+            {
                 exact
             } else {
                 // One round trip for all ids, once. What it does not say means nothing.
@@ -213,8 +216,8 @@ impl Checker {
                     }
                 }
             };
-            if denies(exact, presented) {
-                checked.verdict = Verdict::Revoked(cause(target));
+            if let Some(cause) = denial(target, exact, presented) {
+                checked.verdict = Verdict::Revoked(cause);
                 return checked;
             }
             checked.has_false_positive |= exact == Exact::Absent;
@@ -255,19 +258,16 @@ fn keys(presented: &Presented) -> [u128; IDS_PER_CHECK] {
     targets(presented).map(|target| target.key().unwrap_or_default())
 }
 
-fn denies(exact: Exact, presented: &Presented) -> bool {
+/// Why what is known of one of its ids denies a token, if it does.
+fn denial(target: Target, exact: Exact, presented: &Presented) -> Option<Cause> {
     match exact {
-        Exact::Absent => false,
-        Exact::Revoked => true,
-        Exact::Floors(floors) => floors.deny(presented.generation, presented.session),
-    }
-}
-
-const fn cause(target: Target) -> Cause {
-    match target {
-        Target::Token(_) => Cause::Token,
-        Target::Session(_) => Cause::Session,
-        Target::Subject(_) => Cause::Subject,
-        Target::Everything => Cause::Everything,
+        Exact::Absent => None,
+        Exact::Revoked => Some(match target {
+            Target::Token(_) => Cause::Token,
+            Target::Session(_) => Cause::Session,
+            Target::Subject(_) => Cause::Subject,
+            Target::Everything => Cause::Everything,
+        }),
+        Exact::Floors(floors) => floors.cause(presented.generation, presented.session),
     }
 }

@@ -3,6 +3,8 @@
 //! A [`Batch`] is one transaction: all its rows, or none. It carries the tag of the transaction before it, so that a
 //! receiver notices a hole or a history that went another way: that is a value ([`Link`]), never skipped.
 
+use uuid::Uuid;
+
 use crate::{
     clock::Timestamp,
     ids::{Generation, LedgerId, Seq, SessionId},
@@ -39,8 +41,49 @@ pub struct Row {
 pub struct Floor {
     /// The lowest generation that lives.
     pub generation: Generation,
-    /// The session that a `keep_current` named.
-    pub except: Option<SessionId>,
+    /// What of these lives on.
+    pub except: Except,
+}
+
+/// What lives on below a floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Except {
+    /// Nothing: sessions have ended with their tokens.
+    #[default]
+    Nothing,
+    /// The session that a `keep_current` named, with its tokens.
+    Session(SessionId),
+    /// All sessions, though none of their tokens: each goes on with its next refresh. A change of roles.
+    Sessions,
+}
+
+impl Except {
+    /// Its form in the ledger, in Redis and on the feed: nothing, the session's id, or the nil UUID (RFC 9562 §5.9),
+    /// which no session has.
+    #[must_use]
+    pub fn id(self) -> Option<SessionId> {
+        match self {
+            Self::Nothing => None,
+            Self::Session(session) => Some(session),
+            Self::Sessions => Some(Uuid::nil().into()),
+        }
+    }
+
+    /// Reads the form that [`id`](Self::id) gives.
+    #[must_use]
+    pub fn of(id: Option<SessionId>) -> Self {
+        match id {
+            None => Self::Nothing,
+            Some(id) if id.uuid().is_nil() => Self::Sessions,
+            Some(session) => Self::Session(session),
+        }
+    }
+
+    /// Whether a token of this session is excepted.
+    #[must_use]
+    pub fn is(self, session: SessionId) -> bool {
+        self == Self::Session(session)
+    }
 }
 
 /// One transaction of the ledger.

@@ -11,43 +11,55 @@
 
 use crate::ids::{Generation, SessionId};
 
-use super::feed::Floor;
+use super::{
+    Cause,
+    feed::{Except, Floor},
+};
 
 pub use super::answers::{AsOf, Known, Touched};
 
 /// Everything the ledger says of one subject's floors, in a form that answers for any session.
 ///
 /// Each row says "below `floor` is dead, but for one session". What kills a token is the highest floor among the rows
-/// that do not except its session; two numbers tell that for every session.
+/// that do not except its session; two numbers tell that for every session. A third tells whether only its token is dead
+/// and not its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Floors {
     highest: Option<Floor>,
     /// The highest floor among rows that except another session than `highest` does.
     other: Option<Generation>,
+    /// The highest floor among rows that except all sessions.
+    of_tokens: Option<Generation>,
 }
 
 impl Floors {
     /// Takes in one more row.
     #[must_use]
     pub fn and(self, row: Floor) -> Self {
-        let Some(highest) = self.highest else { return Self { highest: Some(row), other: None } };
+        if row.except == Except::Sessions {
+            return Self { of_tokens: self.of_tokens.max(Some(row.generation)), ..self };
+        }
+        let Some(highest) = self.highest else { return Self { highest: Some(row), ..self } };
         let same = row.except == highest.except;
         if row.generation > highest.generation {
             let other = if same { self.other } else { self.other.max(Some(highest.generation)) };
-            Self { highest: Some(row), other }
+            Self { highest: Some(row), other, ..self }
         } else if same {
             self
         } else {
-            Self { highest: Some(highest), other: self.other.max(Some(row.generation)) }
+            Self { other: self.other.max(Some(row.generation)), ..self }
         }
     }
 
-    /// Whether a token of this generation and session is dead.
+    /// Why a token of this generation and session is dead, if it is. That its session is dead too is said first.
     #[must_use]
-    pub fn deny(&self, generation: Generation, session: SessionId) -> bool {
-        let Some(highest) = self.highest else { return false };
-        let floor = if highest.except == Some(session) { self.other } else { Some(highest.generation) };
-        floor.is_some_and(|floor| generation < floor)
+    pub fn cause(&self, generation: Generation, session: SessionId) -> Option<Cause> {
+        let is_below = |floor: Option<Generation>| floor.is_some_and(|floor| generation < floor);
+        let of_session = match self.highest {
+            Some(highest) if highest.except.is(session) => self.other,
+            highest => highest.map(|highest| highest.generation),
+        };
+        if is_below(of_session) { Some(Cause::Subject) } else { is_below(self.of_tokens).then_some(Cause::Roles) }
     }
 }
 
@@ -73,15 +85,22 @@ mod tests {
     proptest! {
         /// The two numbers answer as all the rows would.
         #[test]
-        fn floors_fold_without_loss(rows in proptest::collection::vec((0_i64..6, 0_usize..4), 0..12), generation in 0_i64..6, session in 0_usize..4) {
-            let sessions: Vec<Option<SessionId>> =
-                std::iter::once(None).chain((1_u128..4).map(|n| Some(SessionId::from(uuid::Uuid::from_u128(n))))).collect();
+        fn floors_fold_without_loss(rows in proptest::collection::vec((0_i64..6, 0_usize..5), 0..12), generation in 0_i64..6, me in 1_u128..5) {
+            let named = |n: u128| SessionId::from(uuid::Uuid::from_u128(n));
+            let sessions: Vec<Except> =
+                [Except::Nothing, Except::Sessions].into_iter().chain((1..4).map(|n| Except::Session(named(n)))).collect();
             let rows: Vec<Floor> =
                 rows.iter().map(|&(floor, except)| Floor { generation: Generation(floor), except: sessions[except] }).collect();
-            let me = sessions[session].unwrap_or(SessionId::from(uuid::Uuid::from_u128(99)));
-            let expected = rows.iter().any(|row| Generation(generation) < row.generation && row.except != Some(me));
+            let me = named(me);
+            let mut denying = rows.iter().filter(|row| Generation(generation) < row.generation && !row.except.is(me));
+            let is_denied = denying.clone().next().is_some();
+            let expected = if denying.any(|row| row.except != Except::Sessions) {
+                Some(Cause::Subject)
+            } else {
+                is_denied.then_some(Cause::Roles)
+            };
             let folded = rows.iter().fold(Floors::default(), |floors, row| floors.and(*row));
-            prop_assert_eq!(folded.deny(Generation(generation), me), expected);
+            prop_assert_eq!(folded.cause(Generation(generation), me), expected);
         }
     }
 

@@ -437,7 +437,7 @@ impl Ledger {
                 None => {}
             }
         }
-        Ok(floors.deny(presented.generation, presented.session).then_some(Cause::Subject))
+        Ok(floors.cause(presented.generation, presented.session))
     }
 
     /// The exact answer for one id, for a node that has `applied` so much. Expired rows that are still there count too:

@@ -469,9 +469,11 @@ impl Desk {
         let kind = match act {
             Act::Token(token) => of(Target::Token(*token)),
             Act::Session { session, .. } => of(Target::Session(*session)),
-            Act::Subject { subject, .. } | Act::Password { subject, .. } | Act::Ban(subject) => {
-                of(Target::Subject(*subject))
-            }
+            Act::Subject { subject, .. }
+            | Act::Password { subject, .. }
+            | Act::Roles { subject, .. }
+            | Act::Ban(subject)
+            | Act::Delete(subject) => of(Target::Subject(*subject)),
             Act::Everything => of(Target::Everything),
             Act::Many(many) => of(many.kind.target(Uuid::nil())),
             Act::Again(row) => of(row.target),

@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{KEEP_ENDED, Settings, expiry};
+use crate::users::{self, User};
 
 /// Characters of a device's name at most.
 pub const MAX_DEVICE_CHARS: usize = 100;
@@ -100,6 +101,29 @@ pub struct Device {
     pub address: Option<String>,
     /// With what.
     pub user_agent: Option<String>,
+}
+
+/// A session's row as a refresh sees it, with its user's.
+#[derive(Clone)]
+pub(super) struct Family {
+    pub(super) user: User,
+    pub(super) secret: [u8; 32],
+    /// The number of the current refresh token.
+    pub(super) counter: i64,
+    /// Since when.
+    pub(super) rotated_at: Timestamp,
+    /// The token that the first refresh of the current burst has replaced, and when.
+    pub(super) burst: (i64, Timestamp),
+    pub(super) generation: Generation,
+    pub(super) expires_at: Timestamp,
+    /// It has not ended or expired, is not below the floor, and is of this life of the ledger; its user is not banned.
+    pub(super) is_alive: bool,
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Family({}, {})", self.user.id, self.counter)
+    }
 }
 
 /// The table of sessions.
@@ -197,11 +221,73 @@ impl Devices {
             .fetch_optional(&mut self.database.read().await?)
             .await?;
         let Some(row) = row else { return Ok(None) };
-        let secret = row
-            .bytes("secret")?
-            .try_into()
-            .map_err(|_| DatabaseError::Foreign(format!("the secret of session {id}")))?;
-        Ok(Some((row.uuid("user_id")?.into(), secret)))
+        Ok(Some((row.uuid("user_id")?.into(), secret(&row, id)?)))
+    }
+
+    /// A session and its user, as one snapshot; also if it has ended.
+    pub(super) async fn family(
+        &self,
+        id: SessionId,
+        epoch: LedgerId,
+        now: Timestamp,
+    ) -> Result<Option<Family>, DatabaseError> {
+        let row = sql("SELECT s.secret, s.counter, s.rotated_at, s.burst_counter, s.burst_at, s.generation,
+                              s.expires_at, s.ended_at, h.ledger, h.floor,
+                              u.id, u.name, u.roles, u.created_at, u.banned_at
+                       FROM sessions s JOIN users u ON u.id = s.user_id CROSS JOIN head h WHERE s.id = $1")
+        .bind(id.uuid())
+        .fetch_optional(&mut self.database.read().await?)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let user = users::user(&row)?;
+        let generation = row.int("generation")?;
+        let expires_at = Timestamp::from_millis(row.int("expires_at")?);
+        Ok(Some(Family {
+            is_alive: row.opt_int("ended_at")?.is_none()
+                && now < expires_at
+                && generation >= row.int("floor")?
+                && LedgerId::from(row.uuid("ledger")?) == epoch
+                && user.banned_at.is_none(),
+            user,
+            secret: secret(&row, id)?,
+            counter: row.int("counter")?,
+            rotated_at: Timestamp::from_millis(row.int("rotated_at")?),
+            burst: (row.int("burst_counter")?, Timestamp::from_millis(row.int("burst_at")?)),
+            generation: Generation(generation),
+            expires_at,
+        }))
+    }
+
+    /// Makes `counter` the number of the current refresh token, if the row is still the one that was read. Returns until
+    /// when that token is good if it is not used.
+    ///
+    /// Alive is judged again: the row may have ended since, which its number does not tell.
+    pub(super) async fn rotate(
+        &self,
+        id: SessionId,
+        family: &Family,
+        counter: u32,
+        now: Timestamp,
+        settings: &Settings,
+    ) -> Result<Option<Timestamp>, DatabaseError> {
+        let is_of_burst = now < family.burst.1 + settings.grace;
+        let (burst_counter, burst_at) = if is_of_burst { family.burst } else { (family.counter, now) };
+        let row = sql("UPDATE sessions
+                       SET counter = $1, rotated_at = $2, last_used_at = $2, expires_at = {least}($3, absolute_until),
+                           burst_counter = $4, burst_at = $5
+                       WHERE id = $6 AND counter = $7 AND generation = $8 AND ended_at IS NULL AND expires_at > $2
+                       RETURNING expires_at")
+        .bind(counter)
+        .bind(now.as_millis())
+        .bind((now + settings.idle).as_millis())
+        .bind(burst_counter)
+        .bind(burst_at.as_millis())
+        .bind(id.uuid())
+        .bind(family.counter)
+        .bind(family.generation.0)
+        .fetch_optional(&mut self.database.write().await?)
+        .await?;
+        row.map(|row| row.int("expires_at").map(Timestamp::from_millis)).transpose()
     }
 
     /// Marks at most `limit` sessions as ended that a floor over everything has ended. They are dead without this; it
@@ -244,6 +330,10 @@ impl Devices {
         .execute(&mut self.database.write().await?)
         .await
     }
+}
+
+fn secret(row: &Row, id: SessionId) -> Result<[u8; 32], DatabaseError> {
+    row.bytes("secret")?.try_into().map_err(|_| DatabaseError::Foreign(format!("the secret of session {id}")))
 }
 
 fn device(row: &Row) -> Result<Device, DatabaseError> {

@@ -31,6 +31,15 @@ pub enum Error {
     /// The new password is refused.
     #[error(transparent)]
     Password(#[from] Refusal),
+    /// The credential that was presented is not accepted.
+    #[error(transparent)]
+    Credential(#[from] AuthError),
+    /// A refresh token was used again long after it was replaced. Its session is dead, on every node.
+    #[error("this refresh token was used before: its session was ended")]
+    Reused,
+    /// As [`Reused`](Self::Reused), but it is not known yet that it is dead everywhere.
+    #[error("the session is being ended")]
+    Ending,
     /// There is no such session of this user.
     #[error("there is no such session")]
     NoSession,
@@ -75,7 +84,10 @@ pub enum AuthError {
     /// It is not a token of ours.
     #[error("the token is not valid")]
     Invalid,
-    /// It was taken back: log in.
+    /// It was taken back, but its session lives on: refresh.
+    #[error("the token was taken back; its session lives on")]
+    TakenBack(Cause),
+    /// It was taken back with its session: log in.
     #[error("the session has ended")]
     Ended(Cause),
     /// This node cannot tell now: try again.

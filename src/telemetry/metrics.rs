@@ -93,6 +93,8 @@ label! {
         Session = "session",
         /// Its subject's floor is above its generation.
         Subject = "subject",
+        /// Its subject's roles have changed since.
+        Roles = "roles",
         /// Every token was revoked.
         Everything = "everything",
         /// It was issued under another ledger id.
@@ -142,7 +144,9 @@ impl Labels for CheckLabels {
         use CheckCause as Cause;
         let verdict = match self.1 {
             Cause::None => CheckVerdict::Active,
-            Cause::Token | Cause::Session | Cause::Subject | Cause::Everything | Cause::Epoch => CheckVerdict::Revoked,
+            Cause::Token | Cause::Session | Cause::Subject | Cause::Roles | Cause::Everything | Cause::Epoch => {
+                CheckVerdict::Revoked
+            }
             Cause::Loading | Cause::Stale | Cause::Store => CheckVerdict::Unknown,
         };
         self.0 == verdict
@@ -208,6 +212,25 @@ label! {
         Revocations = "revocations",
         /// Sessions that are over.
         Sessions = "sessions",
+    }
+}
+
+label! {
+    /// How a refresh ended.
+    RefreshOutcome as "outcome" {
+        /// The next token was given for the current one.
+        Rotated = "rotated",
+        /// The token had been replaced a moment before, by another tab or in an answer that was lost: it got the same
+        /// successor.
+        RaceAbsorbed = "race_absorbed",
+        /// The token had been replaced long before: its session was ended.
+        ReuseDetected = "reuse_detected",
+        /// Its session was over.
+        Ended = "ended",
+        /// It was no token of ours.
+        Invalid = "invalid",
+        /// It could not be decided: the database did not answer, or the session was changed at the same moment.
+        Failed = "failed",
     }
 }
 
@@ -369,6 +392,7 @@ metrics! {
     passwords_refused_total: Counter, COUNT,
         "Password hashes refused because the pool's queue was full.";
     logins_total: Family<Counter, LoginOutcome>, COUNT, "Logins, by outcome.";
+    refreshes_total: Family<Counter, RefreshOutcome>, COUNT, "Refreshes, by outcome.";
     signups_total: Family<Counter, SignupOutcome>, COUNT, "Signups, by outcome.";
 
     build_info: Open<Gauge>, NO_UNIT, "1, with the version of the program.";

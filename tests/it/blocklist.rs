@@ -11,7 +11,7 @@ use kickout::{
     revocation::{
         Cause, Presented, Target,
         blocklist::{Blocklist, BlocklistError, Listener, Message, Settings},
-        feed::{Batch, Cursor, Floor, Row, Tag},
+        feed::{Batch, Cursor, Except, Floor, Row, Tag},
     },
 };
 
@@ -61,7 +61,10 @@ fn row(target: Target) -> Row {
 }
 
 fn floor(subject: Subject, generation: i64, except: Option<SessionId>) -> Row {
-    Row { floor: Some(Floor { generation: Generation(generation), except }), ..row(Target::Subject(subject)) }
+    Row {
+        floor: Some(Floor { generation: Generation(generation), except: Except::of(except) }),
+        ..row(Target::Subject(subject))
+    }
 }
 
 fn batch(ledger: LedgerId, rows: Vec<Row>) -> Batch {
@@ -97,7 +100,8 @@ async fn a_hit_says_why_and_whoever_is_not_named_is_missed() {
     assert_eq!(blocklist.look(&other).await, Ok(None));
 
     let keys = redis.text(&["DBSIZE"]);
-    let everything = Row { floor: Some(Floor { generation: Generation(9), except: None }), ..row(Target::Everything) };
+    let everything =
+        Row { floor: Some(Floor { generation: Generation(9), except: Except::Nothing }), ..row(Target::Everything) };
     publish(&blocklist, ledger, vec![everything]).await;
     assert_eq!(blocklist.look(&other).await, Ok(None));
     assert_eq!(redis.text(&["DBSIZE"]), keys, "the floor over everything is not stored");
@@ -240,7 +244,8 @@ async fn a_push_is_heard_as_it_was_recorded_and_in_order() {
     let (one, ledger) = (open(&redis, PATIENCE).await, LedgerId::random());
     let mut listener = one.listen().await.unwrap();
     let spared = Some(SessionId::random());
-    let everything = Row { floor: Some(Floor { generation: Generation(3), except: None }), ..row(Target::Everything) };
+    let everything =
+        Row { floor: Some(Floor { generation: Generation(3), except: Except::Nothing }), ..row(Target::Everything) };
     let mut said = Vec::new();
     for seq in 1..=20 {
         let rows = vec![

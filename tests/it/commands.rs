@@ -131,8 +131,10 @@ async fn every_revocation_prints_its_receipt_as_one_line_and_is_in_force_at_once
     for is_alone in [false, true] {
         let mut process = Process::start(&[]).await;
         let (alice, bob) = (process.sign_up("alice").await, process.sign_up("bob").await);
+        let (carol, dave) = (process.sign_up("carol").await, process.sign_up("dave").await);
         let [token, session, user, banned] =
             [alice.log_in().await, alice.log_in().await, alice.log_in().await, bob.log_in().await];
+        let [promoted, deleted] = [carol.log_in().await, dave.log_in().await];
         let jti = claim(&token.access(), "jti");
         if is_alone {
             process.interrupt();
@@ -148,7 +150,17 @@ async fn every_revocation_prints_its_receipt_as_one_line_and_is_in_force_at_once
             ),
             ("revoke user ALICE".to_owned(), "subject", Some(alice.subject.clone()), vec![user.access()]),
             (format!("user ban {}", bob.subject), "subject", Some(bob.subject.clone()), vec![banned.access()]),
+            ("user roles carol --role ops".to_owned(), "subject", Some(carol.subject.clone()), vec![promoted.access()]),
+            ("user delete dave --yes".to_owned(), "subject", Some(dave.subject.clone()), vec![deleted.access()]),
         ];
+        let is_refused = async |process: &Process, command: &str, token: &str| {
+            // Of these the session lives on.
+            if command.contains("token") || command.contains("roles") {
+                process.takes_back(token).await;
+            } else {
+                process.refuses(token).await;
+            }
+        };
         let mut last = 0;
         for (command, kind, id, dead) in &acts {
             let done = run(&process, command).await;
@@ -159,7 +171,7 @@ async fn every_revocation_prints_its_receipt_as_one_line_and_is_in_force_at_once
             assert!(done.stderr.contains("every check from now on denies"), "{done}");
             assert_eq!(done.stderr.contains(OFFLINE), is_alone, "{done}");
             for token in dead.iter().filter(|_| !is_alone) {
-                process.refuses(token).await;
+                is_refused(&process, command, token).await;
             }
             // Once more finds it done, and says so. A user may have logged in since, so that is an act of its own.
             if *kind != "subject" {
@@ -169,12 +181,14 @@ async fn every_revocation_prints_its_receipt_as_one_line_and_is_in_force_at_once
         if is_alone {
             process = process.restart().await;
         }
-        for (.., dead) in &acts {
+        for (command, .., dead) in &acts {
             for token in dead {
-                process.refuses(token).await;
+                is_refused(&process, command, token).await;
             }
         }
         bob.try_log_in(PASSWORD).await.is_problem(403, "account-banned");
+        dave.try_log_in(PASSWORD).await.is_problem(401, "credentials-invalid");
+        assert_eq!(promoted.renew().await.json()["roles"], json!(["ops"]));
         // What its neighbours lost costs a session nothing that it did not lose itself.
         let fresh = alice.log_in().await;
         process.accepts(&fresh.access()).await;
@@ -223,10 +237,39 @@ async fn everything_is_revoked_only_if_that_was_confirmed() {
 }
 
 #[tokio::test]
+async fn an_operator_changes_an_account_beside_a_server_and_without_one() {
+    for place in Place::both().await {
+        place.feed("user add ada --role a", PASSWORD).await.expect(0);
+        // Neither the last nor the next roles by mistake, nor the wrong account for good.
+        assert_eq!(place.run("user roles ada").await.code, Some(2));
+        assert_eq!(place.run("user roles ada --none --role x").await.code, Some(2));
+        place.run("user delete ada").await.says(2, &["Nothing was done", "--yes"]);
+        let roles = async |arguments: &str| {
+            let receipt = place.run(&format!("user roles {arguments}")).await.receipt();
+            let users = place.run("user list --json").await.json();
+            let user =
+                users["users"].as_array().unwrap().iter().find(|user| user["username"] == "ada").cloned().unwrap();
+            (receipt.already, user["roles"].clone())
+        };
+        assert_eq!(roles("ada --role b --role a --role b").await, (false, json!(["a", "b"])));
+        assert_eq!(roles("ADA --role a --role b").await, (true, json!(["a", "b"])));
+        assert_eq!(roles("ada --none").await, (false, json!([])));
+
+        place.feed("user password ada", "short").await.says(1, &["15"]);
+        assert!(place.feed("user password ada", NEW_PASSWORD).await.receipt().complete);
+        let process = place.served().await;
+        let log_in =
+            |password: &str| process.post("/v1/auth/login").json(&json!({"username": "ada", "password": password}));
+        log_in(PASSWORD).await.is_problem(401, "credentials-invalid");
+        log_in(NEW_PASSWORD).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_or_no_id_is_said_and_changes_nothing() {
     for place in Place::both().await {
         place.feed("user add ada", PASSWORD).await.expect(0);
-        for command in ["user ban", "user unban", "revoke user"] {
+        for command in ["user ban", "user unban", "revoke user", "user roles --none", "user delete --yes"] {
             place
                 .run(&format!("{command} nobody"))
                 .await

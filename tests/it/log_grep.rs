@@ -148,6 +148,12 @@ async fn badly(process: &Process, browser: &Device, client: &Device) -> Vec<Answ
         process.call(Method::PUT, "/v1/auth/logout").bearer(&access),
         process.post("/v1/auth/logout").cookie(REFRESH, &forged).same_origin(),
         process.post("/v1/auth/logout").cookie(REFRESH, &browser.refresh()).header("x-csrf-token", &access),
+        post("/v1/auth/refresh", &json!({"refresh_token": forged})),
+        post("/v1/auth/refresh", &json!({"refresh_token": access})),
+        post("/v1/auth/refresh", &json!({"refresh_token": refresh, "password": TYPED})),
+        process.post("/v1/auth/refresh").cookie(REFRESH, &forged).same_origin(),
+        process.post("/v1/auth/refresh").cookie(REFRESH, &browser.refresh()).header("origin", "https://evil.example"),
+        process.post("/v1/auth/refresh").cookie(REFRESH, &browser.refresh()).cookie(REFRESH, &refresh).same_origin(),
         process.post("/v1/auth/logout-all").cookie(ACCESS, &browser.access()).header("origin", "https://evil.example"),
         process.manage(Method::GET, &format!("/{access}")).bearer(&access),
         process.manage(Method::POST, "/v1/admin/commands").bearer(&access).json(&json!({"command": TYPED})),
@@ -198,6 +204,16 @@ async fn well(process: &Process, secrets: &mut Secrets) -> Vec<Answer> {
     secrets.token("an access token", &client.access());
     refused.push(browser.get("/v1/auth/me").await);
     refused.push(spare.get("/v1/auth/me").await);
+    // A refresh, and its token once more: that is told to the operator.
+    let (laptop, phone) = (alice.log_in().await, alice.log_in_for_bearer().await);
+    for device in [&laptop, &phone] {
+        secrets.device(device);
+        let call = device.refreshing();
+        device.renew().await;
+        secrets.device(device);
+        refused.push(call.await);
+        refused.push(device.refreshing().await);
+    }
     let again = alice.log_in().await;
     secrets.device(&again);
     again.log_out().await;
@@ -212,6 +228,8 @@ async fn well(process: &Process, secrets: &mut Secrets) -> Vec<Answer> {
     ] {
         ask(process, &json!({"command": name, member: object})).await;
     }
+    ask(process, &json!({"command": "user_roles", "user": "bob", "roles": ["ops"]})).await.expect(200);
+    ask(process, &json!({"command": "user_password", "user": "bob", "password": TYPED})).await.expect(200);
     for name in ["user_list", "keys_generate", "keys_list", "revoke_everything"] {
         ask(process, &json!({"command": name})).await.expect(200);
     }
@@ -254,7 +272,11 @@ async fn at_rest(process: &Process, secrets: &mut Secrets) {
 }
 
 async fn run_and_search(format: &str, settings: &[(&str, &str)]) {
-    let common = [("KICKOUT__LOG__FILTER", "trace"), ("KICKOUT__LOG__FORMAT", format)];
+    let common = [
+        ("KICKOUT__LOG__FILTER", "trace"),
+        ("KICKOUT__LOG__FORMAT", format),
+        ("KICKOUT__SESSIONS__REFRESH_GRACE", "0s"),
+    ];
     let mut process = Process::start(&[&common, settings].concat()).await;
     let mut secrets = Secrets::default();
     for password in [PASSWORD, NEW_PASSWORD, WRONG, SHORT, TYPED] {
@@ -288,6 +310,7 @@ async fn run_and_search(format: &str, settings: &[(&str, &str)]) {
     let mut planted = Secrets::default();
     planted.text("an operator's object", PLANTED);
     assert!(!planted.found_in(&log).is_empty(), "operators' acts are logged");
+    assert!(log.contains("refresh_reuse"), "so are refresh tokens that are used again");
     assert!(log.contains("DEBUG") && log.contains("/v1/auth/password"), "everything is logged");
     assert_eq!(log.lines().all(|line| line.starts_with('{')), format == "json", "{format}");
     assert!(secrets.0.len() > 200, "{} secrets", secrets.0.len());

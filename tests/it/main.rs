@@ -9,6 +9,8 @@
 //! | [`http_contract`] | what each endpoint takes and answers, to the letter |
 //! | [`revocation`] | what has ended stays ended, everywhere, whatever races or restarts |
 //! | [`races`] | no login outlives the act that it races |
+//! | [`refresh`] | a refresh token is good once, excused for a moment, and ends its family after that |
+//! | [`refresh_races`] | whatever a refresh or a login races, on two nodes, no token outlives the act |
 //! | [`bad_input`] | what clients get for requests that are not as they should be |
 //! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
 //! | [`cors`] | which pages of other origins can read answers |
@@ -63,6 +65,8 @@ mod log_grep;
 mod one_with_redis;
 mod postgres_outages;
 mod races;
+mod refresh;
+mod refresh_races;
 mod revocation;
 mod secrets;
 mod start_and_stop;

@@ -436,7 +436,7 @@ async fn logout_divides_a_second(sessions: &Sessions, name: &str, round: usize) 
         client: Client::default(),
         replaces: Vec::new(),
     };
-    let before = sessions.log_in(login).await.unwrap().access;
+    let before = sessions.log_in(login).await.unwrap().granted.access;
     let caller = sessions.authenticate(&before.text).await.expect("a login after a logout-all lives");
     let kept = sessions
         .log_out_everywhere(&caller, true, Patience::Complete)

@@ -7,7 +7,7 @@ use kickout::{
     ids::{Generation, Seq, SessionId, Subject, TokenId},
     revocation::{
         Act, Outcome, Target,
-        feed::{Cursor, Link, Tag},
+        feed::{Cursor, Except, Link, Tag},
         ledger::{Done, Ledger},
     },
     sessions::{
@@ -81,7 +81,7 @@ async fn log_in(
     version: i64,
 ) -> Option<(SessionId, Generation)> {
     let day = Duration::from_hours(24);
-    let settings = Settings { idle: day, absolute: day, max_per_user: 100, signup: true };
+    let settings = Settings { grace: Duration::ZERO, idle: day, absolute: day, max_per_user: 100, signup: true };
     let now = ledger.clock().now();
     let new = NewSession::draw(ledger.id(), subject, version, now, settings, &Client::default());
     let generation = Devices::new(database.clone()).open(&new).await.unwrap()?;
@@ -293,7 +293,7 @@ async fn a_session_that_was_to_live_on_does_not_if_everything_is_ended_first() {
     let recorded = recorded.unwrap();
     let batch = recorded.batch.unwrap();
     assert_eq!((batch.cursor.seq, batch.prev), (Seq(2), Tag(7)));
-    assert_eq!(batch.rows[0].floor.unwrap().except, None);
+    assert_eq!(batch.rows[0].floor.unwrap().except, Except::Nothing);
     assert_eq!(done(recorded.outcomes[0].clone()).kept, None);
     assert!(row(&pair.database, mine).await.0);
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::{BootInstant, Timestamp},
-    feed::{Batch, Cursor, Floor, Row, Tag},
+    feed::{Batch, Cursor, Except, Floor, Row, Tag},
     filter::Settings,
     ids::{Generation, LedgerId, Seq},
     known::Exact,
@@ -136,7 +136,7 @@ impl World {
 
     /// Applies the transaction `seq`, which raises the floor over everything.
     pub fn raise_floor(&self, seq: i64, generation: i64) {
-        let floor = Some(Floor { generation: Generation(generation), except: None });
+        let floor = Some(Floor { generation: Generation(generation), except: Except::Nothing });
         self.apply_row(seq, Row { target: Target::Everything, floor, until: UNTIL });
     }
 

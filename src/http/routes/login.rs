@@ -1,4 +1,4 @@
-//! Signing up and logging in.
+//! Signing up, logging in, and going on with a session.
 
 use std::sync::Arc;
 
@@ -14,11 +14,13 @@ use crate::{
     http::{
         error::{Kind, Problem},
         extract::{From, Json, NotForeign, find_cookie},
+        prefer::Prefer,
+        refreshing::Refreshing,
     },
     ids::{SessionId, Subject},
     passwords::Input,
     revocation::Receipt,
-    sessions::{Error, LoggedIn, Login, Sessions, devices::MAX_DEVICE_CHARS},
+    sessions::{Error, Granted, Login, Sessions, devices::MAX_DEVICE_CHARS},
     users::User,
 };
 
@@ -76,9 +78,9 @@ pub enum Delivery {
     Body,
 }
 
-/// The answer of a login.
+/// The answer of a login or a refresh.
 #[derive(Debug, Serialize)]
-pub struct LoginAnswer {
+pub struct GrantAnswer {
     #[serde(flatten)]
     account: AccountBody,
     session: SessionId,
@@ -126,7 +128,7 @@ pub async fn login(
         Error::Revoke(_) => Problem::from(error).silent(),
         _ => error.into(),
     })?;
-    Ok(answer(&cookies, body.delivery, logged_in))
+    Ok(answer(&cookies, body.delivery, logged_in.granted, logged_in.ended))
 }
 
 /// The sessions that this browser has now. A cookie that is malformed, or there twice, names none: a login must be able
@@ -144,17 +146,30 @@ async fn current_sessions(
     Ok(found.unwrap_or_default().into_iter().map(|identity| identity.session).collect())
 }
 
-fn answer(cookies: &Cookies, delivery: Delivery, logged_in: LoggedIn) -> Response {
-    let LoggedIn { user, session, access, refresh, refresh_life, csrf, ended } = logged_in;
+/// `POST /v1/auth/refresh`: 200, with the next cookies or tokens, the way the refresh token came. A refusal removes no
+/// cookie: the browser may have a newer one by now.
+pub async fn refresh(
+    State(sessions): State<Sessions>,
+    State(cookies): State<Arc<Cookies>>,
+    From(client): From,
+    prefer: Prefer,
+    Refreshing { token, delivery }: Refreshing,
+) -> Result<Response, Problem> {
+    let renewed = sessions.refresh(&token, &client, prefer.patience).await?;
+    Ok(answer(&cookies, delivery, renewed.granted, None))
+}
+
+fn answer(cookies: &Cookies, delivery: Delivery, granted: Granted, ended: Option<Receipt>) -> Response {
+    let Granted { user, session, access, refresh, refresh_life, csrf } = granted;
     let expires_in = access.claims.exp - access.claims.iat;
-    let body = LoginAnswer { account: user.into(), session, expires_in, csrf_token: None, tokens: None, ended };
+    let body = GrantAnswer { account: user.into(), session, expires_in, csrf_token: None, tokens: None, ended };
     match delivery {
         Delivery::Cookie => {
             let life = std::time::Duration::from_secs(u64::try_from(expires_in).unwrap_or(0));
             let ours = [cookies.access(&access.text, life), cookies.refresh(refresh.as_str(), refresh_life)];
             let set = cookies.leftover_removal().into_iter().chain(ours);
             let set = AppendHeaders(set.map(|cookie| (header::SET_COOKIE, cookie)));
-            (set, axum::Json(LoginAnswer { csrf_token: Some(csrf), ..body })).into_response()
+            (set, axum::Json(GrantAnswer { csrf_token: Some(csrf), ..body })).into_response()
         }
         Delivery::Body => {
             let tokens = TokensBody {
@@ -163,7 +178,7 @@ fn answer(cookies: &Cookies, delivery: Delivery, logged_in: LoggedIn) -> Respons
                 refresh_token: refresh.as_str().to_owned(),
                 refresh_expires_in: refresh_life.as_secs(),
             };
-            axum::Json(LoginAnswer { tokens: Some(tokens), ..body }).into_response()
+            axum::Json(GrantAnswer { tokens: Some(tokens), ..body }).into_response()
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 
 use super::super::{
     Cause, Presented, Target,
-    feed::{Floor, Row},
+    feed::{Except, Floor, Row},
 };
 
 /// The value of a token or a session: there is nothing more to say.
@@ -75,8 +75,8 @@ pub(super) fn cause(presented: &Presented, values: &[Option<Vec<u8>>; 3]) -> Opt
         return Some(Cause::Session);
     }
     let floor = read_floor(subject?)?;
-    let is_denied = presented.generation < floor.generation && floor.except != Some(presented.session);
-    is_denied.then_some(Cause::Subject)
+    let is_denied = presented.generation < floor.generation && !floor.except.is(presented.session);
+    is_denied.then_some(if floor.except == Except::Sessions { Cause::Roles } else { Cause::Subject })
 }
 
 /// `3`, or `3 3f0e8c1a-6d2b-4c57-9a41-0b6f5d2e7c88`.
@@ -85,7 +85,7 @@ struct Written(Floor);
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.generation.fmt(f)?;
-        self.0.except.map_or(Ok(()), |except| write!(f, " {except}"))
+        self.0.except.id().map_or(Ok(()), |except| write!(f, " {except}"))
     }
 }
 
@@ -95,7 +95,7 @@ fn read_floor(value: &[u8]) -> Option<Floor> {
         Some((floor, except)) => (floor, Some(except.parse::<SessionId>().ok()?)),
         None => (text, None),
     };
-    let floor = Floor { generation: Generation(floor.parse().ok()?), except };
+    let floor = Floor { generation: Generation(floor.parse().ok()?), except: Except::of(except) };
     // One floor has one spelling.
     (Written(floor).to_string() == text).then_some(floor)
 }
@@ -149,14 +149,14 @@ mod tests {
         assert_eq!(value(&row(token, None, i64::MIN), now), None);
         assert_eq!(value(&row(token, None, i64::MAX), now).unwrap().1, LONGEST_LIFE_MS);
         assert_eq!(value(&row(Target::Subject(Subject::random()), None, 2000), now), None, "no floor, no entry");
-        let floor = Some(Floor { generation: Generation(1), except: None });
+        let floor = Some(Floor { generation: Generation(1), except: Except::Nothing });
         assert_eq!(value(&row(Target::Everything, floor, 2000), now), None);
     }
 
     proptest! {
         #[test]
         fn a_floor_is_read_as_it_was_written(generation: i64, except: Option<u128>) {
-            let except = except.map(|id| uuid::Uuid::from_u128(id).into());
+            let except = Except::of(except.map(|id| uuid::Uuid::from_u128(id).into()));
             let floor = Floor { generation: Generation(generation), except };
             prop_assert_eq!(read_floor(Written(floor).to_string().as_bytes()), Some(floor));
         }

@@ -18,7 +18,7 @@ use crate::{
 
 use super::super::{
     Target,
-    feed::{Batch, Cursor, Floor, Row, Tag},
+    feed::{Batch, Cursor, Except, Floor, Row, Tag},
 };
 
 /// The version that is written, and the one that is read.
@@ -159,10 +159,10 @@ impl WireRow {
             (Target::Token(id), None) => Self::Token { id, until },
             (Target::Session(id), None) => Self::Session { id, until },
             (Target::Subject(id), Some(Floor { generation: floor, except })) => {
-                Self::Subject { id, floor, except, until }
+                Self::Subject { id, floor, except: except.id(), until }
             }
             (Target::Everything, Some(Floor { generation: floor, except })) => {
-                Self::Everything { floor, except, until }
+                Self::Everything { floor, except: except.id(), until }
             }
             _ => return None,
         })
@@ -172,11 +172,13 @@ impl WireRow {
         match self {
             Self::Token { id, until } => Row { target: Target::Token(id), floor: None, until },
             Self::Session { id, until } => Row { target: Target::Session(id), floor: None, until },
-            Self::Subject { id, floor: generation, except, until } => {
-                Row { target: Target::Subject(id), floor: Some(Floor { generation, except }), until }
-            }
+            Self::Subject { id, floor: generation, except, until } => Row {
+                target: Target::Subject(id),
+                floor: Some(Floor { generation, except: Except::of(except) }),
+                until,
+            },
             Self::Everything { floor: generation, except, until } => {
-                Row { target: Target::Everything, floor: Some(Floor { generation, except }), until }
+                Row { target: Target::Everything, floor: Some(Floor { generation, except: Except::of(except) }), until }
             }
         }
     }
@@ -194,8 +196,9 @@ mod tests {
     }
 
     fn floor() -> impl Strategy<Value = Option<Floor>> {
-        (any::<i64>(), proptest::option::of(id()))
-            .prop_map(|(generation, except)| Some(Floor { generation: Generation(generation), except }))
+        (any::<i64>(), proptest::option::of(id())).prop_map(|(generation, except)| {
+            Some(Floor { generation: Generation(generation), except: Except::of(except) })
+        })
     }
 
     fn row() -> impl Strategy<Value = Row> {
@@ -223,7 +226,7 @@ mod tests {
 
     /// The longest row there is.
     fn long() -> Row {
-        let floor = Floor { generation: Generation(i64::MIN), except: Some(SessionId::random()) };
+        let floor = Floor { generation: Generation(i64::MIN), except: Except::Session(SessionId::random()) };
         let until = Timestamp::from_millis(i64::MIN);
         Row { target: Target::Subject(Subject::random()), floor: Some(floor), until }
     }

@@ -38,6 +38,15 @@ pub enum Act {
     },
     /// The subject may not log in any more, and all its sessions die.
     Ban(Subject),
+    /// The subject has other roles: its tokens die, and its sessions go on with their next refresh.
+    Roles {
+        /// The subject.
+        subject: Subject,
+        /// All its roles from now on, sorted.
+        roles: Vec<String>,
+    },
+    /// The subject's account is deleted, and all its sessions with it.
+    Delete(Subject),
     /// Every session and token there is dies.
     Everything,
     /// Many ids of one kind die.

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{
-    super::feed::{Batch, Cursor, Floor, Row, Tag},
+    super::feed::{Batch, Cursor, Except, Floor, Row, Tag},
     Target,
 };
 use crate::{
@@ -68,6 +68,6 @@ pub(super) fn read_row(row: &database::Row) -> Result<Row, DatabaseError> {
 
 pub(super) fn read_floor(row: &database::Row) -> Result<Option<Floor>, DatabaseError> {
     let Some(generation) = row.opt_int("floor")? else { return Ok(None) };
-    let except = row.opt_uuid("except_sid")?.map(SessionId::from);
+    let except = Except::of(row.opt_uuid("except_sid")?.map(SessionId::from));
     Ok(Some(Floor { generation: Generation(generation), except }))
 }

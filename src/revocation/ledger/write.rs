@@ -24,7 +24,7 @@ use std::collections::{BTreeSet, HashSet};
 use uuid::Uuid;
 
 use super::{
-    super::feed::{Batch, Cursor, Floor, Row, Tag},
+    super::feed::{Batch, Cursor, Except, Floor, Row, Tag},
     Act, Done, Kept, Ledger, Lifetimes, ManyKind, Outcome, Target, columns, random_tag,
 };
 use crate::{
@@ -53,10 +53,20 @@ struct New {
     target: Target,
     /// For everything it is drawn last.
     floor: Option<Floor>,
-    /// The generation that the session which lives on had before.
-    spared: Option<Generation>,
+    /// What it has lifted into its new generation.
+    lifted: Lifted,
     /// Which act it is of.
     act: usize,
+}
+
+/// Sessions that live on above the floor that a row sets.
+#[derive(Clone, Copy)]
+enum Lifted {
+    None,
+    /// One, which had this generation before.
+    One(Generation),
+    /// All of the subject's that were alive above this floor over everything.
+    All(Generation),
 }
 
 impl<'a> Write<'a> {
@@ -103,7 +113,7 @@ impl<'a> Write<'a> {
                 if self.ended.contains(&target) || self.find(target).await?.is_some() {
                     return self.already(target).await;
                 }
-                Ok(self.new_row(target, None, None))
+                Ok(self.new_row(target, None, Lifted::None))
             }
             Act::Session { session, of } => self.end_session(*session, *of).await,
             Act::Subject { subject, keep } => self.end_subject(*subject, *keep).await,
@@ -118,8 +128,10 @@ impl<'a> Write<'a> {
                 if changed == 0 { Ok(Outcome::Changed) } else { self.end_subject(*subject, *keep).await }
             }
             Act::Ban(subject) => self.ban(*subject).await,
+            Act::Roles { subject, roles } => self.change_roles(*subject, roles).await,
+            Act::Delete(subject) => self.delete(*subject).await,
             // One row, however many sessions there are: what is below the floor has ended, and is tidied up later.
-            Act::Everything => Ok(self.new_row(Target::Everything, None, None)),
+            Act::Everything => Ok(self.new_row(Target::Everything, None, Lifted::None)),
             Act::Again(row) => self.again(row).await,
             Act::Many(many) => self.many(many).await,
         }
@@ -136,6 +148,47 @@ impl<'a> Write<'a> {
         }
         let user = sql("SELECT id FROM users WHERE id = $1").bind(subject.uuid()).fetch_optional(&mut *self.tx).await?;
         if user.is_none() { Ok(Outcome::Absent) } else { self.already(Target::Subject(subject)).await }
+    }
+
+    /// New roles. The user's tokens carry the old ones and die; their sessions are lifted into the new generation, so that
+    /// their next refresh carries the new ones.
+    async fn change_roles(&mut self, subject: Subject, roles: &[String]) -> Result<Outcome, DatabaseError> {
+        let row =
+            sql("SELECT roles FROM users WHERE id = $1").bind(subject.uuid()).fetch_optional(&mut *self.tx).await?;
+        let Some(row) = row else { return Ok(Outcome::Absent) };
+        if row.words("roles")? == roles {
+            return self.already(Target::Subject(subject)).await;
+        }
+        let raised = sql("UPDATE users SET roles = $1, version = version + 1,
+                                           generation = 1 + {greatest}(generation, (SELECT floor FROM head))
+                          WHERE id = $2 RETURNING generation, (SELECT floor FROM head) AS floor")
+        .bind(roles.join(" "))
+        .bind(subject.uuid())
+        .fetch_one(&mut *self.tx)
+        .await?;
+        let (generation, floor) = (Generation(raised.int("generation")?), Generation(raised.int("floor")?));
+        // What an act of this same transaction has ended with everything else stays below its floor.
+        if !self.ended.contains(&Target::Everything) {
+            sql("UPDATE sessions SET generation = $1
+                 WHERE user_id = $2 AND ended_at IS NULL AND expires_at > $3 AND generation >= $4")
+            .bind(generation.0)
+            .bind(subject.uuid())
+            .bind(self.now.as_millis())
+            .bind(floor.0)
+            .execute(&mut *self.tx)
+            .await?;
+        }
+        let floor_of_tokens = Floor { generation, except: Except::Sessions };
+        Ok(self.new_row(Target::Subject(subject), Some(floor_of_tokens), Lifted::All(floor)))
+    }
+
+    /// The account goes with its sessions. What its tokens carry is denied by id for as long as they could live.
+    async fn delete(&mut self, subject: Subject) -> Result<Outcome, DatabaseError> {
+        let outcome = self.end_subject(subject, None).await?;
+        for statement in ["DELETE FROM sessions WHERE user_id = $1", "DELETE FROM users WHERE id = $1"] {
+            sql(statement).bind(subject.uuid()).execute(&mut *self.tx).await?;
+        }
+        Ok(outcome)
     }
 
     async fn end_session(&mut self, session: SessionId, of: Option<Subject>) -> Result<Outcome, DatabaseError> {
@@ -155,7 +208,7 @@ impl<'a> Write<'a> {
             return self.already(target).await;
         }
         self.close(session).await?;
-        Ok(self.new_row(target, None, None))
+        Ok(self.new_row(target, None, Lifted::None))
     }
 
     /// Records what another history had recorded, with all that follows from it. Rows that are gone, since the login was
@@ -168,7 +221,7 @@ impl<'a> Write<'a> {
             if self.ended.contains(&row.target) || self.find(row.target).await?.is_some() {
                 return self.already(row.target).await;
             }
-            return Ok(self.new_row(row.target, None, None));
+            return Ok(self.new_row(row.target, None, Lifted::None));
         };
         let Target::Subject(subject) = row.target else {
             // A floor over everything is drawn anew, above the lost one and above what has been issued since; once, since
@@ -181,7 +234,7 @@ impl<'a> Write<'a> {
                 .bind(floor.generation.0)
                 .execute(&mut *self.tx)
                 .await?;
-            return Ok(self.new_row(Target::Everything, None, None));
+            return Ok(self.new_row(Target::Everything, None, Lifted::None));
         };
         let generation = floor.generation.0;
         sql("UPDATE users SET generation = {greatest}(generation, $1) WHERE id = $2")
@@ -189,7 +242,7 @@ impl<'a> Write<'a> {
             .bind(subject.uuid())
             .execute(&mut *self.tx)
             .await?;
-        if let Some(spared) = floor.except {
+        if let Except::Session(spared) = floor.except {
             sql("UPDATE sessions SET generation = {greatest}(generation, $1) WHERE id = $2 AND user_id = $3")
                 .bind(generation)
                 .bind(spared.uuid())
@@ -203,7 +256,7 @@ impl<'a> Write<'a> {
             .bind(generation)
             .execute(&mut *self.tx)
             .await?;
-        Ok(self.new_row(row.target, Some(floor), None))
+        Ok(self.new_row(row.target, Some(floor), Lifted::None))
     }
 
     async fn close(&mut self, session: SessionId) -> Result<(), DatabaseError> {
@@ -233,9 +286,10 @@ impl<'a> Write<'a> {
             .bind(generation.0)
             .execute(&mut *self.tx)
             .await?;
-        let except = keep.filter(|_| spared.is_some());
+        let except = Except::of(keep.filter(|_| spared.is_some()));
+        let lifted = spared.map_or(Lifted::None, Lifted::One);
         let kept = spared.map(|_| Ok::<_, DatabaseError>(Kept { generation, roles: raised.words("roles")? }));
-        let outcome = self.new_row(Target::Subject(subject), Some(Floor { generation, except }), spared);
+        let outcome = self.new_row(Target::Subject(subject), Some(Floor { generation, except }), lifted);
         Ok(match outcome {
             Outcome::Done(done) => Outcome::Done(Done { kept: kept.transpose()?, ..done }),
             other => other,
@@ -266,9 +320,9 @@ impl<'a> Write<'a> {
         Ok(Some(Generation(alive.int("generation")?)))
     }
 
-    fn new_row(&mut self, target: Target, floor: Option<Floor>, spared: Option<Generation>) -> Outcome {
+    fn new_row(&mut self, target: Target, floor: Option<Floor>, lifted: Lifted) -> Outcome {
         self.ended.insert(target);
-        self.rows.push(New { target, floor, spared, act: self.outcomes.len() });
+        self.rows.push(New { target, floor, lifted, act: self.outcomes.len() });
         Outcome::Done(Done { target, seq: THIS, already: false, kept: None, counts: None })
     }
 
@@ -315,7 +369,7 @@ impl<'a> Write<'a> {
                 None if row.target == Target::Everything => {
                     highest.0 += 1;
                     floor = highest;
-                    row.floor = Some(Floor { generation: floor, except: None });
+                    row.floor = Some(Floor { generation: floor, except: Except::Nothing });
                 }
                 None => {}
             }
@@ -352,22 +406,31 @@ impl<'a> Write<'a> {
         Ok(Batch { ledger: self.ledger.id, prev, cursor, rows })
     }
 
-    /// Ends the sessions that were to live on, but are below the floor.
+    /// Ends the sessions that were to live on, but were below the floor before they were lifted: another node has ended
+    /// everything meanwhile.
     async fn let_go(&mut self, floor: Generation) -> Result<(), DatabaseError> {
         for i in 0..self.rows.len() {
             let row = &mut self.rows[i];
-            let (Some(before), Some(Floor { except: except @ Some(_), .. })) = (row.spared, &mut row.floor) else {
-                continue;
-            };
-            if before >= floor {
-                continue;
-            }
-            let session = except.take();
-            if let Outcome::Done(done) = &mut self.outcomes[row.act] {
-                done.kept = None;
-            }
-            if let Some(session) = session {
-                self.close(session).await?;
+            match (row.lifted, &mut row.floor, row.target) {
+                (Lifted::One(before), Some(Floor { except, .. }), _) if before < floor => {
+                    let spared = std::mem::take(except);
+                    if let Outcome::Done(done) = &mut self.outcomes[row.act] {
+                        done.kept = None;
+                    }
+                    if let Except::Session(session) = spared {
+                        self.close(session).await?;
+                    }
+                }
+                // No login of this user can have come in between: its row is locked. So all are from before.
+                (Lifted::All(before), Some(lifted), Target::Subject(subject)) if before < floor => {
+                    lifted.except = Except::Nothing;
+                    sql(end_sessions!("AND user_id = $2"))
+                        .bind(self.now.as_millis())
+                        .bind(subject.uuid())
+                        .execute(&mut *self.tx)
+                        .await?;
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -393,7 +456,7 @@ impl<'a> Write<'a> {
                 .bind(kind)
                 .bind(id)
                 .bind(row.floor.map(|floor| floor.generation.0))
-                .bind(row.floor.and_then(|floor| floor.except).map(SessionId::uuid));
+                .bind(row.floor.and_then(|floor| floor.except.id()).map(SessionId::uuid));
         }
         query.execute(&mut *self.tx).await?;
         Ok(())
@@ -404,7 +467,11 @@ impl<'a> Write<'a> {
 fn locked(act: &Act) -> Vec<Uuid> {
     match act {
         Act::Session { session, .. } => vec![session.uuid()],
-        Act::Subject { subject, .. } | Act::Password { subject, .. } | Act::Ban(subject) => vec![subject.uuid()],
+        Act::Subject { subject, .. }
+        | Act::Password { subject, .. }
+        | Act::Roles { subject, .. }
+        | Act::Ban(subject)
+        | Act::Delete(subject) => vec![subject.uuid()],
         Act::Again(row) => match row.target {
             Target::Session(session) => vec![session.uuid()],
             Target::Subject(subject) => vec![subject.uuid()],

@@ -84,11 +84,20 @@ impl Net {
 
     /// Asserts that a token is refused wherever a token can be shown, as that of an ended session.
     pub(crate) async fn refuses(&self, token: &str) {
+        self.refuses_as(token, "session-ended").await;
+    }
+
+    /// Asserts that a token is refused wherever a token can be shown, as one that a refresh can replace.
+    pub(crate) async fn takes_back(&self, token: &str) {
+        self.refuses_as(token, "token-expired").await;
+    }
+
+    async fn refuses_as(&self, token: &str, problem: &str) {
         for call in self.uses(token) {
             let what = call.to_string();
             let answer = call.await;
-            assert_eq!(answer.problem().as_deref(), Some("session-ended"), "{what}: {answer}");
-            answer.is_problem(401, "session-ended");
+            assert_eq!(answer.problem().as_deref(), Some(problem), "{what}: {answer}");
+            answer.is_problem(401, problem);
         }
     }
 
@@ -329,6 +338,26 @@ impl Device {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.call(Method::POST, path).json(body)).await
+    }
+
+    /// A refresh as the device would ask for it: with its cookie, or its token in the body.
+    pub(crate) fn refreshing(&self) -> Call {
+        if self.is_browser {
+            return self.call(Method::POST, "/v1/auth/refresh").json(&json!({}));
+        }
+        self.net.post("/v1/auth/refresh").json(&json!({"refresh_token": self.refresh()}))
+    }
+
+    /// Refreshes, and goes on with what it gets.
+    pub(crate) async fn renew(&self) -> Answer {
+        let answer = self.send(self.refreshing()).await.expect(200);
+        if !self.is_browser {
+            let json = answer.json();
+            let mut state = self.lock();
+            state.access = Some(text(&json["access_token"]));
+            state.refresh = Some(text(&json["refresh_token"]));
+        }
+        answer
     }
 
     pub(crate) async fn log_out(&self) -> Receipt {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::{Counts, Done, Many, ManyKind, Outcome, Target},
-    Floor, THIS, Write,
+    Except, Floor, Lifted, THIS, Write,
 };
 use crate::{
     database::{DatabaseError, Query, placeholders, sql},
@@ -53,7 +53,7 @@ impl Write<'_> {
             if there.contains_key(id.as_bytes().as_slice()) || self.ended.contains(&target) {
                 counts.already += 1;
             } else {
-                self.new_row(target, None, None);
+                self.new_row(target, None, Lifted::None);
                 counts.revoked += 1;
             }
         }
@@ -80,8 +80,8 @@ impl Write<'_> {
             .execute(&mut *self.tx)
             .await?;
         for row in &raised {
-            let floor = Floor { generation: Generation(row.int("generation")?), except: None };
-            self.new_row(Target::Subject(row.uuid("id")?.into()), Some(floor), None);
+            let floor = Floor { generation: Generation(row.int("generation")?), except: Except::Nothing };
+            self.new_row(Target::Subject(row.uuid("id")?.into()), Some(floor), Lifted::None);
         }
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let counts = Counts { revoked: count(raised.len()), already: 0, absent: count(ids.len() - raised.len()) };
