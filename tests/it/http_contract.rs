@@ -413,9 +413,10 @@ async fn what_is_not_there_is_a_problem_too() {
 }
 
 /// Every route of the public listener but `verify`, which takes any method.
-const ROUTES: [(&str, &[&str]); 10] = [
+const ROUTES: [(&str, &[&str]); 11] = [
     ("/v1/auth/signup", &["POST"]),
     ("/v1/auth/login", &["POST"]),
+    ("/v1/auth/refresh", &["POST"]),
     ("/v1/auth/logout", &["POST"]),
     ("/v1/auth/logout-all", &["POST"]),
     ("/v1/auth/password", &["POST"]),

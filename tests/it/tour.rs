@@ -60,6 +60,8 @@ async fn the_tour_of_the_readme_works_as_it_is_printed() {
     assert!(login["csrf_token"].is_string() && login["access_token"].is_null(), "the tokens are in cookies: {login}");
     let me = read();
     assert_eq!((&me["username"], &me["session"]), (&json!("ada"), &login["session"]), "me");
+    let renewed = read();
+    assert_eq!((&renewed["session"], &renewed["expires_in"]), (&login["session"], &json!(900)), "refresh");
     let devices = read();
     let devices = devices["sessions"].as_array().expect("a list").clone();
     let is_named = |device: &&Value| device["device"] == "laptop" && device["current"] == true;
