@@ -489,7 +489,7 @@ impl Drop for Audit {
         // What somebody typed is a field and no part of the message: both forms of a log line escape it, so that no
         // line break in it begins a line of its own.
         tracing::info!(
-            target: "kickout::audit",
+            target: sessions::audit::TARGET,
             act = self.act,
             object = self.object.as_deref(),
             result = self.result.as_str(),

@@ -5,6 +5,7 @@
 //! So a login that races a ban, a password change or a logout-all either comes before it and dies with it, or does not
 //! happen with the old password. How a refresh keeps to the same is told in [`renewal`].
 
+pub mod audit;
 pub mod devices;
 mod error;
 pub mod refresh;
@@ -30,6 +31,7 @@ use crate::{
 pub use self::error::{AuthError, Error};
 
 use self::{
+    audit::Event,
     devices::{Client, Devices, NewSession},
     refresh::{RefreshToken, RefreshTokens},
 };
@@ -212,6 +214,9 @@ impl Sessions {
             return Err(Error::SignupOff);
         }
         let result = self.create_user(username, password, &[]).await;
+        if let Ok(user) = &result {
+            Event { act: "signup", result: "done", subject: Some(user.id), ..Event::default() }.log();
+        }
         self.0
             .metrics
             .signups_total
@@ -245,6 +250,10 @@ impl Sessions {
     /// [`Error::Database`].
     pub async fn log_in(&self, login: Login) -> Result<LoggedIn, Error> {
         let result = self.try_log_in(login).await;
+        if let Ok(LoggedIn { granted, .. }) = &result {
+            let (subject, session) = (Some(granted.user.id), Some(granted.session));
+            Event { act: "login", result: "done", subject, session, seq: None }.log();
+        }
         self.0
             .metrics
             .logins_total
@@ -321,10 +330,14 @@ impl Sessions {
         };
         let stored = account.as_ref().map(|account| account.password.clone());
         let verification = self.0.passwords.verify(password, stored).await?;
+        let subject = account.as_ref().map(|account| account.user.id);
+        let refused = |result| Event { act: "login", result, subject, ..Event::default() }.log();
         let (Verification::Right { rehash }, Some(mut account)) = (verification, account) else {
+            refused("wrong");
             return Err(Error::Wrong);
         };
         if account.user.banned_at.is_some() {
+            refused("banned");
             return Err(Error::Banned);
         }
         if let Some(hash) = rehash {
@@ -444,7 +457,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::NoSession`] if it is not this user's; [`Error::Revoke`].
     pub async fn end_session(&self, session: SessionId, of: Subject, patience: Patience) -> Result<Receipt, Error> {
-        Ok(self.revoke(Act::Session { session, of: Some(of) }, patience).await?.receipt)
+        Ok(self.begin_to_end(session, of).await?.receipt(patience).await?.receipt)
     }
 
     /// Ends one session, and does not wait until that is in force.
@@ -452,7 +465,10 @@ impl Sessions {
     /// # Errors
     /// [`Error::NoSession`] if it is not this user's; [`Error::Revoke`].
     pub async fn begin_to_end(&self, session: SessionId, of: Subject) -> Result<Pending, Error> {
-        Ok(self.0.revoker.begin(Act::Session { session, of: Some(of) }).await?)
+        let pending = self.0.revoker.begin(Act::Session { session, of: Some(of) }).await?;
+        let (subject, session, seq) = (Some(of), Some(session), Some(pending.seq()));
+        Event { act: "logout", result: "done", subject, session, seq }.log();
+        Ok(pending)
     }
 
     /// One receipt for several revocations: that of the first, or of one that is not in force everywhere if there is any.
@@ -482,6 +498,19 @@ impl Sessions {
         Ok(self.0.revoker.begin(act).await?.receipt(patience).await?)
     }
 
+    async fn revoke_for(
+        &self,
+        caller: &Caller,
+        name: &'static str,
+        act: Act,
+        patience: Patience,
+    ) -> Result<Revoked, Error> {
+        let pending = self.0.revoker.begin(act).await?;
+        let (subject, session, seq) = (Some(caller.claims.sub), Some(caller.claims.sid), Some(pending.seq()));
+        Event { act: name, result: "done", subject, session, seq }.log();
+        Ok(pending.receipt(patience).await?)
+    }
+
     /// Ends all sessions of the caller, or all others.
     ///
     /// # Errors
@@ -494,7 +523,8 @@ impl Sessions {
     ) -> Result<Ended, Error> {
         let window = self.0.issuer.window(self.clock().now());
         let keep = keep_current.then_some(caller.claims.sid);
-        let revoked = self.revoke(Act::Subject { subject: caller.claims.sub, keep }, patience).await?;
+        let act = Act::Subject { subject: caller.claims.sub, keep };
+        let revoked = self.revoke_for(caller, "logout_all", act, patience).await?;
         Ok(self.ended(window, caller, revoked))
     }
 
@@ -515,14 +545,18 @@ impl Sessions {
         let current = Password::from_input(current).map_err(|TooLong| Error::WrongCurrent)?;
         match self.0.passwords.verify(current, Some(account.password)).await? {
             Verification::Right { .. } => {}
-            Verification::Wrong => return Err(Error::WrongCurrent),
+            Verification::Wrong => {
+                let (subject, session) = (Some(subject), Some(caller.claims.sid));
+                Event { act: "password", result: "wrong", subject, session, seq: None }.log();
+                return Err(Error::WrongCurrent);
+            }
         }
         let new = self.accept_new(new, &account.user.username)?;
         let password = self.0.passwords.hash(new).await?.to_phc();
         let window = self.0.issuer.window(self.clock().now());
         let keep = Some(caller.claims.sid);
         let act = Act::Password { subject, version: account.version, password, keep };
-        let revoked = self.revoke(act, patience).await?;
+        let revoked = self.revoke_for(caller, "password", act, patience).await?;
         Ok(self.ended(window, caller, revoked))
     }
 

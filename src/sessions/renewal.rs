@@ -33,6 +33,7 @@ use crate::{
 
 use super::{
     AuthError, Error, Granted, Identity, Sessions,
+    audit::TARGET,
     devices::{Client, Family},
     refresh::{Claimed, RefreshTokens},
 };
@@ -169,7 +170,7 @@ impl Sessions {
     ) -> Result<Error, Error> {
         let session = claimed.session;
         tracing::warn!(
-            target: "kickout::audit",
+            target: TARGET,
             act = "refresh_reuse",
             %session,
             subject = %family.user.id,

@@ -256,8 +256,8 @@ impl Lane {
     }
 }
 
-#[tokio::test]
-async fn no_token_of_a_refresh_or_a_login_outlives_the_act_that_it_races() {
+/// Two nodes on one database.
+async fn pair() -> (TestApp, TestApp) {
     let url = Server::shared().database().await;
     let node = || {
         TestApp::start_with(|config| {
@@ -265,7 +265,12 @@ async fn no_token_of_a_refresh_or_a_login_outlives_the_act_that_it_races() {
             config.tokens.key_encryption_key = KEY.to_owned().into();
         })
     };
-    let (one, two) = (node().await, node().await);
+    (node().await, node().await)
+}
+
+#[tokio::test]
+async fn no_token_of_a_refresh_or_a_login_outlives_the_act_that_it_races() {
+    let (one, two) = pair().await;
     let tally = Rc::new(Tally::default());
     let lanes = all((0..LANES).map(|lane| {
         let (one, two, tally) = (&one, &two, Rc::clone(&tally));
@@ -290,4 +295,28 @@ async fn no_token_of_a_refresh_or_a_login_outlives_the_act_that_it_races() {
     all(lanes).await;
     let (won, lost) = (tally.won.load(Ordering::Relaxed), tally.lost.load(Ordering::Relaxed));
     assert!(won > 500 && lost > 500, "both happen, often: {won} came first, {lost} too late");
+}
+
+#[tokio::test]
+async fn tabs_that_refresh_at_once_on_two_nodes_get_one_successor() {
+    let (one, two) = pair().await;
+    let user = one.sign_up("alice").await;
+    let subject: Subject = user.subject.parse().unwrap();
+    for _ in 0..150 {
+        let opened = one.sessions().open_for(subject, &Client::default()).await.unwrap();
+        let tabs = (0..8).map(|tab| {
+            let node = [&one, &two][tab % 2].sessions().clone();
+            let token = opened.refresh.as_str().to_owned();
+            async move { node.refresh(&token, &Client::default(), Patience::Complete).await.expect("a successor") }
+        });
+        let renewed = all(tabs).await;
+        let tokens: BTreeSet<&str> = renewed.iter().map(|renewed| renewed.granted.refresh.as_str()).collect();
+        assert_eq!(tokens.len(), 1, "one successor");
+        assert_eq!(renewed.iter().filter(|renewed| !renewed.is_absorbed).count(), 1, "one has made it");
+        for (tab, renewed) in renewed.iter().enumerate() {
+            let node = [&one, &two][(tab + 1) % 2].sessions();
+            assert!(node.authenticate(&renewed.granted.access.text).await.is_ok(), "it is good on the other node");
+        }
+        one.sessions().end_session(opened.session, subject, Patience::Complete).await.unwrap();
+    }
 }

@@ -520,3 +520,28 @@ async fn a_session_opened_past_the_password_is_one_like_any_other() {
     assert!(matches!(sessions.open_for(subject, &Client::default()).await, Err(Error::Banned)));
     assert!(matches!(sessions.open_for(Subject::random(), &Client::default()).await, Err(Error::NoSession)));
 }
+
+#[tokio::test]
+async fn what_users_do_is_in_the_log_with_what_came_of_it_and_without_a_name() {
+    let logs = logs::capture();
+    let app = TestApp::start().await;
+    let alice = app.sign_up("alice-of-the-user-acts").await;
+    let device = alice.log_in_for_bearer().await;
+    alice.try_log_in(NEW_PASSWORD).await.is_problem(401, "credentials-invalid");
+    let body = json!({"current": NEW_PASSWORD, "new": NEW_PASSWORD});
+    device.call(http::Method::POST, "/v1/auth/password").json(&body).await.is_problem(403, "password-wrong");
+    device.change_password(&alice, NEW_PASSWORD).await;
+    let receipt = alice.log_in_for_bearer().await.log_out().await;
+    device.log_out_everywhere().await;
+    let lines = logs.lines_with("kickout::audit");
+    let of_alice: Vec<_> = lines.iter().filter(|line| line.contains(&alice.subject)).collect();
+    let acts = [("signup", "done"), ("login", "done"), ("login", "wrong"), ("password", "wrong"), ("password", "done")];
+    let acts = acts.into_iter().chain([("login", "done"), ("logout", "done"), ("logout_all", "done")]);
+    let expected: Vec<String> = acts.map(|(act, result)| format!("act=\"{act}\" result=\"{result}\"")).collect();
+    assert_eq!(of_alice.len(), expected.len(), "{of_alice:#?}");
+    for (line, expected) in of_alice.iter().zip(&expected) {
+        assert!(line.contains(expected), "{expected}: {line}");
+        assert!(!line.contains(&alice.name), "{line}");
+    }
+    assert!(of_alice[6].contains(&format!("seq={}", receipt.seq)), "{}", of_alice[6]);
+}
