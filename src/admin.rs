@@ -4,6 +4,8 @@
 //! on the command's behalf. Both values cross the management listener as JSON. Each act leaves one line in the log,
 //! under the target `kickout::audit`.
 
+mod keys;
+
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -12,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     database::DatabaseError,
-    ids::{SessionId, Subject, TokenId},
+    ids::{KeyId, SessionId, Subject, TokenId},
     keystore::{Keys, KeysError},
     passwords::Input,
     revocation::{
@@ -108,6 +110,11 @@ pub enum Command {
     KeysGenerate {},
     /// Lists the keys.
     KeysList {},
+    /// Takes a key back, and whatever it has signed or ever will. Sessions live on, under another key.
+    KeysRetire {
+        /// Its `kid`.
+        kid: KeyId,
+    },
 }
 
 impl Command {
@@ -129,6 +136,7 @@ impl Command {
             Self::RevokeBulk { .. } => "revoke_bulk",
             Self::KeysGenerate {} => "keys_generate",
             Self::KeysList {} => "keys_list",
+            Self::KeysRetire { .. } => "keys_retire",
         }
     }
 
@@ -150,6 +158,7 @@ impl Command {
             Self::UserRoles { user, roles } => format!("{user}: {}", roles.join(" ")),
             Self::RevokeToken { token } => token.to_string(),
             Self::RevokeSession { session } => session.to_string(),
+            Self::KeysRetire { kid } => kid.to_string(),
             Self::RevokeBulk { kind, ids } => format!("{} ids of kind {kind:?}", ids.len()),
             Self::UserList { .. } | Self::RevokeEverything {} | Self::KeysGenerate {} | Self::KeysList {} => {
                 return None;
@@ -403,6 +412,7 @@ impl Admin {
                 }
             }
             Command::KeysGenerate {} => self.generate().await,
+            Command::KeysRetire { kid } => Box::pin(self.retire(kid)).await,
             Command::KeysList {} => Ok(Answer::Keys(self.keys.ring().list(self.sessions.clock().now()))),
         }
     }
@@ -446,11 +456,6 @@ impl Admin {
             Err(RevokeError::Absent) => Err(Problem::no_user(&whom())),
             Err(error) => Err(error.into()),
         }
-    }
-
-    async fn generate(&self) -> Result<Answer, Problem> {
-        // It writes a file and waits until the disk has it: some milliseconds, for a rare act.
-        Ok(Answer::Key(self.keys.generate(self.sessions.clock().now(), self.key_lead).await?))
     }
 }
 

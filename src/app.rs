@@ -49,7 +49,8 @@ use crate::{
         node::{self, Node},
         sync::{LoadError, Replica},
     },
-    secret::ServerSecret,
+    revoked_keys::RevokedKeys,
+    secret::{SecretFiles, ServerSecret},
     sessions::{self, Sessions, devices::Devices, refresh::RefreshTokens},
     status::{self, Status},
     telemetry::metrics::Metrics,
@@ -162,21 +163,28 @@ impl App {
         let ledger =
             Ledger::open(database.clone(), &clock, access_ttl).await.map_err(database_error(&config, &folder))?;
         let now = ledger.clock().now();
+        let revoked_keys = RevokedKeys::default();
+        // Before any key is read: none that was taken back is to sign or verify anything.
+        revoked_keys.insert(ledger.revoked_keys().await.map_err(database_error(&config, &folder))?);
+        let files = secret_files(&config)?;
         let vault = if database.is_shared() {
             let key = config.tokens.key_encryption_key.expose();
             Some(Arc::new(Vault::new(database.clone(), key)?))
         } else {
             None
         };
-        let secret = keystore::server_secret(folder.path(), vault.as_deref()).await?;
+        let secret = keystore::server_secret(folder.path(), &files, vault.as_deref()).await?;
         let keys = Keys::open(
             KeySettings {
                 folder: folder.path().join("keys"),
                 algorithm: algorithm(config.tokens.algorithm),
                 max_access_ttl: ledger.lifetimes().ceiling(now),
                 leeway,
+                files,
+                revoked: revoked_keys.clone(),
             },
             vault,
+            keystore::least_lead(node_settings(&config, &folder).hold()),
             now,
         )
         .await?;
@@ -185,7 +193,7 @@ impl App {
             false_positives: config.revocation.filter.false_positives,
         };
         metrics.filter_false_positives_target.set(settings.false_positives);
-        let replica = Replica::new(ledger.id(), settings, now);
+        let replica = Replica::new(ledger.id(), settings, now).sharing(revoked_keys);
         let replica = Arc::new(if database.is_shared() { replica.leased() } else { replica });
         let blocklist = open_blocklist(&config.redis, &ledger).await?;
         let nodes = database.is_shared().then(|| Nodes::new(database.clone()));
@@ -509,7 +517,15 @@ fn database_error(config: &Config, folder: &DataFolder) -> impl FnOnce(DatabaseE
 const fn algorithm(algorithm: config::Algorithm) -> Algorithm {
     match algorithm {
         config::Algorithm::EdDSA => Algorithm::EdDSA,
+        config::Algorithm::ES256 => Algorithm::ES256,
+        config::Algorithm::RS256 => Algorithm::RS256,
+        config::Algorithm::HS256 => Algorithm::HS256,
     }
+}
+
+fn secret_files(config: &Config) -> Result<SecretFiles, VaultError> {
+    let key = config.tokens.key_encryption_key.expose();
+    if key.is_empty() { Ok(SecretFiles::plain()) } else { Ok(SecretFiles::under(key)?) }
 }
 
 fn cookies(settings: &config::Cookies) -> Cookies {

@@ -186,6 +186,7 @@ impl Cli {
             Verb::User { what } => user(what)?,
             Verb::Revoke { what } => (revoke(what)?, Form::Text),
             Verb::Keys { what: KeysVerb::Generate } => (admin::Command::KeysGenerate {}, Form::Text),
+            Verb::Keys { what: KeysVerb::Retire { kid } } => (admin::Command::KeysRetire { kid }, Form::Text),
             Verb::Keys { what: KeysVerb::List { json } } => (admin::Command::KeysList {}, Form::json_if(json)),
         };
         telemetry::init(log_format(loaded.config.log.format), COMMAND_LOG)?;

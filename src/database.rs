@@ -30,6 +30,9 @@ pub use self::{
     query::{Query, Row, Value, placeholders, sql},
 };
 
+/// The channel on which a change of the [vault](crate::vault) is told; there is no payload.
+pub const VAULT_CHANNEL: &str = "kickout_vault";
+
 /// An open database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Database(Kind);

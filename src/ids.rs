@@ -1,10 +1,11 @@
 //! Identifiers as types: a session id is not a token id, and neither is a string.
 //!
-//! All ids are random (version 4) UUIDs and are spelled one way only: 36 characters, lower case, with hyphens
+//! All ids but a key's are random (version 4) UUIDs and are spelled one way only: 36 characters, lower case, with hyphens
 //! (RFC 9562 §4). Another spelling of the same number is refused, so an id can be compared as text anywhere.
 
 use std::{fmt, str::FromStr};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -142,6 +143,76 @@ impl fmt::Display for Seq {
     }
 }
 
+/// The text was not a key id: 43 base64url characters were expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a key id: expected 43 characters of base64url, like kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
+pub struct ParseKeyIdError;
+
+/// `kid`: the SHA-256 JWK thumbprint of the public key (RFC 7638), spelled as 43 characters of base64url.
+///
+/// A key cannot have another's name, and no two nodes can give different keys the same one.
+///
+/// That of a secret (HS256) is a hash of it, in every token for all to see. It gives away what any token does: a means to
+/// try guesses. There are 2^256 of them, since such a secret is at least 32 random bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId([u8; 32]);
+
+impl KeyId {
+    /// The length of a key id as text: ⌈32 bytes × 8 / 6⌉ characters.
+    pub const CHARS: usize = 43;
+
+    /// The id whose thumbprint this is.
+    #[must_use]
+    pub const fn of(thumbprint: [u8; 32]) -> Self {
+        Self(thumbprint)
+    }
+
+    /// The thumbprint itself, the form that the database stores.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = ParseKeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKeyIdError> {
+        if text.len() != Self::CHARS {
+            return Err(ParseKeyIdError);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseKeyIdError)?;
+        bytes.try_into().map(Self).map_err(|_| ParseKeyIdError)
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = ParseKeyIdError;
+
+    fn try_from(text: String) -> Result<Self, ParseKeyIdError> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(kid: KeyId) -> Self {
+        URL_SAFE_NO_PAD.encode(kid.0)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from(*self))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
 fn parse(text: &str) -> Result<Uuid, ParseIdError> {
     let uuid = Uuid::try_parse(text).map_err(|_| ParseIdError)?;
     // `try_parse` also takes braces, URNs, upper case and no hyphens; one id has one spelling here.
@@ -168,6 +239,20 @@ mod tests {
             "é".repeat(18),
         ] {
             assert_eq!(other.parse::<SessionId>(), Err(ParseIdError), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_has_one_spelling() {
+        // RFC 8037 appendix A.3.
+        let text = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+        let kid: KeyId = text.parse().unwrap();
+        assert_eq!((kid.to_string().as_str(), KeyId::of(*kid.as_bytes())), (text, kid));
+        // The last character carries 4 bits; "l" is "k" with one of the other two set.
+        let twin = format!("{}l", &text[..42]);
+        for other in [String::new(), text[1..].to_owned(), format!("{text}="), format!("{text}A"), twin, "é".repeat(43)]
+        {
+            assert_eq!(other.parse::<KeyId>(), Err(ParseKeyIdError), "{other}");
         }
     }
 }

@@ -1,4 +1,37 @@
 //! Signing keys and the server's secret: files of the data folder, and where nodes share a ledger a mirror of the vault.
+//!
+//! # When a shared key signs
+//!
+//! A key is in the vault before it is in any ring, so each node can have it before any signs with it. A node takes it up
+//! when it is told, which the vault does with its commit, and looks every [`SYNC`] if nobody tells it. It signs after
+//! `tokens.key_lead`, and not before [`least_lead`]: longer than any node may go on without the database, and two looks.
+//! A node that has not read the vault for that long has not renewed its lease either. Its hold is over, and it answers 503
+//! to every check; it does not call a good token bad. (A node that renews and cannot read the vault says so in its log at
+//! each look: its `tokens.key_encryption_key` is not that of the others.)
+//!
+//! # Rotation
+//!
+//! Each node looks whether a key is due. It makes one and adds it to the vault if the vault holds just the keys that it
+//! has looked at; of several that do so at the same moment one succeeds, and the others find what it has added.
+//!
+//! # A key that is taken back
+//!
+//! 1. If it signs, another is made first, published, and signs after [`SHORT_LEAD`]: nodes are told of it at once. So
+//!    when the revocation reaches a node it has a key that is good everywhere, and nobody is refused for long.
+//! 2. The revocation is recorded: a row of the ledger with the key's id, for good. It is in force on a node before that
+//!    node acknowledges it, in [`RevokedKeys`]; the receipt waits for all. This is what keeps the promise, and nothing
+//!    else here: vault and files may lag.
+//! 3. The private key is removed from the vault and from each node's folder. Whoever brings it back, from a backup or from
+//!    another node's folder, finds it removed again: the ledger knows it, and each look compares.
+//!
+//! Adding a key needs no row of the ledger. A key that a node does not know yet refuses good tokens and accepts no bad
+//! ones, so nothing has to be acknowledged; the lead is enough.
+//!
+//! A backup of the database from before the revocation does not know it. `kickout restored` says so: a key that was retired
+//! since has to be retired again.
+//!
+//! In step 1 a node that hears nothing from the database refuses what the new key signs until its next look, [`SYNC`] at
+//! most. A longer lead would spare that node, and leave the stolen key good for as long everywhere.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -6,12 +39,14 @@ use zeroize::Zeroizing;
 
 use crate::{
     clock::Timestamp,
-    secret::{self, SecretFileError, ServerSecret},
+    ids::KeyId,
+    revoked_keys::RevokedKeys,
+    secret::{SecretFileError, SecretFiles, ServerSecret},
     tokens::{
         KeyRing,
-        keys::{KeyError, KeyInfo, KeySettings, MAX_KEYS},
+        keys::{KeyError, KeyFileBytes, KeyInfo, KeySettings, KeyState, MAX_KEYS},
     },
-    vault::{Entry, Vault, VaultError},
+    vault::{Among, Entry, Vault, VaultError},
 };
 
 /// The name of the server's secret, in the data folder and in the vault; a data folder that was ever used has one.
@@ -20,12 +55,22 @@ pub const SECRET_FILE: &str = "server.secret";
 /// What key files are called in the vault.
 const KEYS: &str = "keys/";
 
-/// How often a node looks for keys that others have made.
+/// How often a node looks for keys that others have made or removed, when nobody tells it that there are any.
 pub const SYNC: Duration = Duration::from_secs(5);
 
 /// The least time between a shared key's publication and its first signature: twelve looks, so that a node that misses
 /// some still knows it before it meets a token of it.
 const LEAST_LEAD: Duration = Duration::from_mins(1);
+
+/// How long a key that takes over from a revoked one is published before it signs, where nodes share it. They are told
+/// within milliseconds; the stolen key is good meanwhile.
+pub const SHORT_LEAD: Duration = Duration::from_secs(2);
+
+/// The least lead where a node may go on for `hold` without the database.
+#[must_use]
+pub fn least_lead(hold: Duration) -> Duration {
+    LEAST_LEAD.max(hold + 2 * SYNC)
+}
 
 /// Why keys could not be made, found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -46,25 +91,36 @@ pub enum KeysError {
 pub struct Keys {
     ring: Arc<KeyRing>,
     vault: Option<Arc<Vault>>,
+    least_lead: Duration,
     /// One change at a time: a look between a new key's file and its entry would take the file for a stranger.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Keys {
-    /// Opens the ring of a folder; with a vault, the folder becomes its mirror. A vault without keys takes the folder's,
-    /// so a service that becomes the first node of a cluster goes on with its own.
+    /// Opens the ring of a folder; with a vault, the folder becomes its mirror, and no key signs before the least lead. A
+    /// vault without keys takes the folder's, so a service that becomes the first node of a cluster goes on with its own.
     ///
     /// # Errors
     /// [`KeysError`].
-    pub async fn open(settings: KeySettings, vault: Option<Arc<Vault>>, now: Timestamp) -> Result<Self, KeysError> {
+    pub async fn open(
+        settings: KeySettings,
+        vault: Option<Arc<Vault>>,
+        least_lead: Duration,
+        now: Timestamp,
+    ) -> Result<Self, KeysError> {
         let ring = Arc::new(KeyRing::open(settings, now)?);
-        if let Some(vault) = &vault {
-            let files: Vec<Entry> =
-                ring.files()?.into_iter().map(|(name, bytes)| (format!("{KEYS}{name}"), bytes)).collect();
-            let shared = vault.list_or_fill(KEYS, &files).await?;
-            ring.mirror(&named(shared), now)?;
+        let keys = Self { ring, vault, least_lead, changing: Arc::default() };
+        if let Some(vault) = &keys.vault {
+            let mut files = keys.ring.files()?;
+            if files.is_empty() {
+                // A node that was alone had a secret, which stays there.
+                files.push(keys.draw(now, Duration::ZERO).await?);
+            }
+            let files: Vec<Entry> = files.into_iter().map(|(name, bytes)| (format!("{KEYS}{name}"), bytes)).collect();
+            vault.list_or_fill(KEYS, &files).await?;
+            keys.mirror(now).await?;
         }
-        Ok(Self { ring, vault, changing: Arc::default() })
+        Ok(keys)
     }
 
     /// The ring.
@@ -73,38 +129,155 @@ impl Keys {
         &self.ring
     }
 
-    /// Takes up keys that other nodes have made, and drops those that they have removed.
+    /// The keys that were taken back.
+    #[must_use]
+    pub fn revoked(&self) -> &RevokedKeys {
+        self.ring.revoked()
+    }
+
+    /// Takes up keys that other nodes have made, drops those that they have removed, and removes those that were taken
+    /// back, wherever they are.
     ///
     /// # Errors
     /// [`KeysError`]; the ring is as before then.
     pub async fn sync(&self, now: Timestamp) -> Result<(), KeysError> {
         let _one = self.changing.lock().await;
-        self.mirror(now).await
+        self.mirror(now).await.map(|_| ())
     }
 
-    async fn mirror(&self, now: Timestamp) -> Result<(), KeysError> {
-        if let Some(vault) = &self.vault {
-            self.ring.mirror(&named(vault.list(KEYS).await?), now)?;
+    /// As [`sync`](Self::sync). Returns the names of what is in the vault.
+    async fn mirror(&self, now: Timestamp) -> Result<Vec<String>, KeysError> {
+        let Some(vault) = &self.vault else {
+            say_removed(&self.ring.remove_revoked(now)?);
+            return Ok(Vec::new());
+        };
+        let mut entries = vault.list(KEYS).await?;
+        let revoked: Vec<String> = entries
+            .iter()
+            .map(|(name, _)| name.clone())
+            .filter(|name| kid_of(name).is_some_and(|kid| self.revoked().contains(kid)))
+            .collect();
+        if !revoked.is_empty() {
+            if revoked.len() == entries.len() {
+                // Never none: somebody has revoked the last one by hand.
+                let (name, bytes) = self.draw(now, Duration::ZERO).await?;
+                let name = format!("{KEYS}{name}");
+                vault.put(&name, &bytes, KEYS, usize::MAX).await?;
+                entries.push((name, bytes));
+            }
+            for name in &revoked {
+                vault.remove(name).await?;
+            }
+            say_removed(&revoked.iter().filter_map(|name| kid_of(name)).collect::<Vec<_>>());
+            entries.retain(|(name, _)| !revoked.contains(name));
         }
-        Ok(())
+        let names = entries.iter().map(|(name, _)| name.clone()).collect();
+        self.ring.mirror(&named(entries), now)?;
+        Ok(names)
     }
 
-    /// Makes a key that signs after `lead`, or after a minute if every node has to hear of it first and `lead` is shorter;
-    /// the configuration refuses that beforehand.
+    /// Makes a key that signs after `lead`, or after the least lead if every node has to hear of it first and `lead` is
+    /// shorter.
     ///
     /// # Errors
     /// [`KeysError`].
     pub async fn generate(&self, now: Timestamp, lead: Duration) -> Result<KeyInfo, KeysError> {
         let _one = self.changing.lock().await;
-        let Some(vault) = &self.vault else { return Ok(self.ring.generate(now, lead)?) };
         self.mirror(now).await?;
-        let info = self.ring.generate(now, lead.max(LEAST_LEAD))?;
-        let name = format!("{}.json", info.kid);
-        let file = self.ring.files()?.into_iter().find(|(found, _)| *found == name);
-        let (_, bytes) = file.ok_or(KeyError::Generate)?;
-        // If this fails the next look removes the file: the key has signed nothing.
-        vault.put(&format!("{KEYS}{name}"), &bytes, KEYS, MAX_KEYS).await?;
-        Ok(info)
+        let made = self.make(now, self.lead(lead), None).await?;
+        Ok(made.ok_or(KeyError::Generate)?)
+    }
+
+    /// Makes a key if one is due: because keys sign for `every` so long, if that is not zero, or because the newest is for
+    /// another algorithm than is configured, if `has_begun` says that the configuration may have changed. Returns it, if it
+    /// is this node that has made it.
+    ///
+    /// Another algorithm is a matter of the start alone: while nodes are started again one after the other with another
+    /// configuration, those that still have the old one must not answer each new key with one of theirs.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub async fn rotate(
+        &self,
+        now: Timestamp,
+        lead: Duration,
+        every: Duration,
+        has_begun: bool,
+    ) -> Result<Option<KeyInfo>, KeysError> {
+        let _one = self.changing.lock().await;
+        let lead = self.lead(lead);
+        let is_due = |ring: &KeyRing| {
+            let is_other = ring.newest(now).is_some_and(|newest| newest.algorithm != ring.algorithm());
+            (has_begun && is_other) || (!every.is_zero() && ring.is_due(now, lead, every))
+        };
+        if !is_due(&self.ring) {
+            return Ok(None);
+        }
+        // Perhaps another node has done it already.
+        let names = self.mirror(now).await?;
+        if !is_due(&self.ring) {
+            return Ok(None);
+        }
+        let made = self.make(now, lead, Some(&names)).await?;
+        match &made {
+            Some(key) => tracing::info!(
+                kid = %key.kid, algorithm = %key.algorithm, signs_from = %key.signs_from,
+                "a new signing key is published"
+            ),
+            None => drop(self.mirror(now).await?),
+        }
+        Ok(made)
+    }
+
+    /// Sees to it that another key signs before one is taken back: makes one if it is needed. Returns the key that has to
+    /// sign first; `None` if the one that is taken back signs nothing now.
+    ///
+    /// # Errors
+    /// [`KeysError`]; if there is no room for another key, one that does not sign can be retired first.
+    pub async fn relieve(&self, kid: KeyId, now: Timestamp) -> Result<Option<KeyInfo>, KeysError> {
+        let _one = self.changing.lock().await;
+        self.mirror(now).await?;
+        let signing = self.ring.read().signing(now).verifying().kid();
+        if signing != kid {
+            return Ok(None);
+        }
+        let lead = if self.vault.is_some() { SHORT_LEAD } else { Duration::ZERO };
+        let list = self.ring.list(now);
+        let next = list.into_iter().find(|info| info.state == KeyState::Published && info.signs_from <= now + lead);
+        if next.is_some() {
+            return Ok(next);
+        }
+        // What is retired already makes room.
+        self.prune_now(now, Duration::ZERO).await?;
+        self.make(now, lead, None).await
+    }
+
+    /// Makes a key, where all have it first; `None` if the vault does not hold just what it should.
+    async fn make(
+        &self,
+        now: Timestamp,
+        lead: Duration,
+        only: Option<&[String]>,
+    ) -> Result<Option<KeyInfo>, KeysError> {
+        let file = self.draw(now, lead).await?;
+        let Some(vault) = &self.vault else { return Ok(Some(self.ring.add(&file, now)?)) };
+        let among = Among { prefix: KEYS, most: MAX_KEYS, only };
+        if !vault.put_among(&format!("{KEYS}{}", file.0), &file.1, among).await? {
+            return Ok(None);
+        }
+        // If this fails the next look takes it up.
+        Ok(Some(self.ring.add(&file, now)?))
+    }
+
+    /// A new key, in nobody's hands yet. One for RS256 takes some tenths of a second, so no request waits behind it.
+    async fn draw(&self, now: Timestamp, lead: Duration) -> Result<KeyFileBytes, KeysError> {
+        let ring = Arc::clone(&self.ring);
+        let drawn = tokio::task::spawn_blocking(move || ring.draw(now, lead)).await;
+        Ok(drawn.map_err(|_| KeyError::Generate)??)
+    }
+
+    fn lead(&self, lead: Duration) -> Duration {
+        if self.vault.is_some() { lead.max(self.least_lead) } else { lead }
     }
 
     /// Removes keys that have been retired for `keep` or longer.
@@ -113,12 +286,24 @@ impl Keys {
     /// [`KeysError`].
     pub async fn prune(&self, now: Timestamp, keep: Duration) -> Result<(), KeysError> {
         let _one = self.changing.lock().await;
-        for kid in self.ring.prune(now, keep)? {
+        self.prune_now(now, keep).await
+    }
+
+    async fn prune_now(&self, now: Timestamp, keep: Duration) -> Result<(), KeysError> {
+        let pruned = self.ring.prune(now, keep)?;
+        for kid in &pruned {
             if let Some(vault) = &self.vault {
                 vault.remove(&format!("{KEYS}{kid}.json")).await?;
             }
         }
+        say_removed(&pruned);
         Ok(())
+    }
+}
+
+fn say_removed(kids: &[KeyId]) {
+    for kid in kids {
+        tracing::info!(%kid, "a signing key is removed");
     }
 }
 
@@ -126,21 +311,30 @@ impl Keys {
 ///
 /// # Errors
 /// [`KeysError`].
-pub async fn server_secret(folder: &Path, vault: Option<&Vault>) -> Result<ServerSecret, KeysError> {
+pub async fn server_secret(
+    folder: &Path,
+    files: &SecretFiles,
+    vault: Option<&Vault>,
+) -> Result<ServerSecret, KeysError> {
     let path = folder.join(SECRET_FILE);
-    let own = ServerSecret::load_or_create(&path)?;
+    let own = ServerSecret::load_or_create(&path, files)?;
     let Some(vault) = vault else { return Ok(own) };
-    let file = secret::read_private(&path)?.unwrap_or_default();
+    let file = files.read(&path)?.unwrap_or_default();
     let offered = [(SECRET_FILE.to_owned(), file.clone())];
     let shared = vault.list_or_fill(SECRET_FILE, &offered).await?;
     let shared = shared.into_iter().next().map_or(file.clone(), |(_, bytes)| bytes);
     if *shared != *file {
-        secret::write_private(&path, &shared)?;
+        files.write(&path, &shared)?;
     }
-    Ok(ServerSecret::load_or_create(&path)?)
+    Ok(ServerSecret::load_or_create(&path, files)?)
 }
 
 fn named(entries: Vec<Entry>) -> Vec<(String, Zeroizing<Vec<u8>>)> {
     let short = |(name, bytes): Entry| (name.strip_prefix(KEYS).unwrap_or_default().to_owned(), bytes);
     entries.into_iter().map(short).collect()
+}
+
+/// The key whose entry has this name.
+fn kid_of(name: &str) -> Option<KeyId> {
+    name.strip_prefix(KEYS)?.strip_suffix(".json")?.parse().ok()
 }

@@ -46,7 +46,8 @@
 //! | [`keystore`], [`vault`] | where keys are kept; secrets that nodes share through PostgreSQL, encrypted |
 //! | [`lifecycle`], [`telemetry`] | tasks and shutdown; logs and metrics |
 //! | [`config`] | plain values and where they come from |
-//! | [`clock`], [`ids`], [`secret`] | time, identifiers, randomness and keys |
+//! | [`revoked_keys`] | the signing keys that were taken back: what the ledger says of them, for whoever signs or verifies |
+//! | [`clock`], [`ids`], [`secret`] | time, identifiers, randomness, encryption and secret files |
 
 pub mod admin;
 pub mod app;
@@ -63,6 +64,7 @@ pub mod keystore;
 pub mod lifecycle;
 pub mod passwords;
 pub mod revocation;
+pub mod revoked_keys;
 pub mod secret;
 pub mod sessions;
 pub mod status;

@@ -13,7 +13,7 @@
 //! 1. **Order.** `seq` order is commit order; every transaction leaves a random tag that the next one names.
 //!    ([`ledger`])
 //! 2. **Containment.** Every live row with `seq` ≤ `applied` is in the filter; a floor over everything is in an exact
-//!    number beside it. So "surely not" is never wrong about what this node has applied. ([`sync`], [`filter`])
+//!    number beside it, and a signing key in an exact set ([`crate::revoked_keys`]), for good. So "surely not" is never wrong about what this node has applied. ([`sync`], [`filter`])
 //! 3. **Publication order.** Filter bits, then `touched`, then `applied`; an answer only after that. ([`sync`])
 //! 4. **A check reads forward.** It runs after its request was received, loads the filter's pointer itself, and takes
 //!    `applied` before the exact look whose result it remembers. ([`Checker`], [`known`])
@@ -51,7 +51,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Generation, LedgerId, SessionId, Subject, TokenId};
+use crate::ids::{Generation, KeyId, LedgerId, SessionId, Subject, TokenId};
 
 pub use self::{
     checker::{Checked, Checker, OnStale},
@@ -72,6 +72,8 @@ pub enum Target {
     Subject(Subject),
     /// Every token below a floor.
     Everything,
+    /// Every token that a signing key has signed, or ever will (`kid`).
+    Key(KeyId),
 }
 
 impl Target {
@@ -83,10 +85,12 @@ impl Target {
             Self::Session(_) => "session",
             Self::Subject(_) => "subject",
             Self::Everything => "everything",
+            Self::Key(_) => "key",
         }
     }
 
-    /// The key under which the filter holds this target; `None` for everything, which is a number of its own.
+    /// The key under which the filter holds this target; `None` for everything, which is a number of its own, and for a
+    /// signing key, which is in a set of its own.
     ///
     /// Ids are random, but two kinds could be given the same one by hand, so each kind has its own salt.
     #[must_use]
@@ -95,7 +99,7 @@ impl Target {
             Self::Token(id) => Some(id.as_u128()),
             Self::Session(id) => Some(id.as_u128() ^ 0x5e55_1017_5e55_1017_5e55_1017_5e55_1017),
             Self::Subject(id) => Some(id.as_u128() ^ 0x0af0_5b1e_c7ed_0af0_5b1e_c7ed_0af0_5b1e),
-            Self::Everything => None,
+            Self::Everything | Self::Key(_) => None,
         }
     }
 }
@@ -113,6 +117,8 @@ pub struct Presented {
     pub generation: Generation,
     /// `epoch`.
     pub epoch: LedgerId,
+    /// `kid`: who signed it.
+    pub key: KeyId,
 }
 
 /// The answer of a check. Never a bool: "I do not know" is not "no".
@@ -141,6 +147,8 @@ pub enum Cause {
     Everything,
     /// It was issued in another life of the ledger.
     Epoch,
+    /// The key that signed it was taken back. Its session lives.
+    Key,
 }
 
 /// Why a node cannot tell.

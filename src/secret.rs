@@ -1,13 +1,17 @@
-//! Randomness, keyed digests, and files that only their owner may read.
+//! Randomness, keyed digests, encryption, and files that only their owner may read.
 
 use std::{
     fmt, fs,
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use aws_lc_rs::{constant_time, digest, hmac, rand};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    constant_time, digest, hmac, rand,
+};
 use zeroize::Zeroizing;
 
 /// Random bytes from the system's generator.
@@ -53,6 +57,16 @@ pub enum SecretFileError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// The file is encrypted, and cannot be opened.
+    #[error(
+        "{path} cannot be decrypted: tokens.key_encryption_key is not set, or not the key that the file was encrypted \
+         under, or the file was changed. Set the key it was encrypted under, or restore the file from a backup",
+        path = path.display()
+    )]
+    Sealed {
+        /// The file.
+        path: PathBuf,
     },
     /// The file's content is not what was written there.
     #[error("{path} is damaged: {problem}. Restore it from a backup, or remove it to make a new one: {loss}", path = path.display())]
@@ -111,6 +125,126 @@ pub fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, SecretFil
     fs::read(path).map(|bytes| Some(Zeroizing::new(bytes))).map_err(SecretFileError::io(path))
 }
 
+/// The text is not a key of 32 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not 64 hexadecimal digits")]
+pub struct SealKeyError;
+
+/// Encrypts and authenticates under a configured key: AES-256-GCM (NIST SP 800-38D) under a key that is derived for one
+/// purpose, with a random nonce for each text and the text's name as associated data. So a sealed text is good under its
+/// own name only. A few thousand texts are ever sealed under one key, so random nonces do not meet.
+pub struct Seal(LessSafeKey);
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal(…)")
+    }
+}
+
+/// The form of a sealed text: this byte, the nonce, the ciphertext with its tag.
+const SEAL_VERSION: u8 = 1;
+
+impl Seal {
+    /// A seal for one purpose, under a key of 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`SealKeyError`].
+    pub fn new(key: &str, purpose: &str) -> Result<Self, SealKeyError> {
+        let digits: Option<Vec<u8>> = key.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+        let digits = Zeroizing::new(digits.filter(|digits| digits.len() == 64).ok_or(SealKeyError)?);
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        let derived = Zeroizing::new(ServerSecret::new(*bytes).derive(purpose).sign(&[b"AES-256-GCM"]));
+        UnboundKey::new(&AES_256_GCM, derived.as_slice())
+            .map(|key| Self(LessSafeKey::new(key)))
+            .map_err(|_| SealKeyError)
+    }
+
+    /// The sealed form of a text under its name.
+    ///
+    /// # Panics
+    /// If a text is longer than 64 GiB, which AES-GCM cannot take.
+    #[must_use]
+    pub fn close(&self, name: &str, plain: &[u8]) -> Vec<u8> {
+        let nonce: [u8; NONCE_LEN] = random();
+        let mut sealed = [&[SEAL_VERSION], nonce.as_slice()].concat();
+        // Room for all of it: a buffer that grows leaves a copy behind that is not wiped.
+        let mut body = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM.tag_len()));
+        body.extend_from_slice(plain);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.0.seal_in_place_append_tag(nonce, Aad::from(name), &mut *body).expect("texts are short");
+        sealed.extend_from_slice(&body);
+        sealed
+    }
+
+    /// The text that was sealed under this name; `None` if it was not, or was changed.
+    #[must_use]
+    pub fn open(&self, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (&version, rest) = sealed.split_first()?;
+        let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().filter(|_| version == SEAL_VERSION)?;
+        let mut body = Zeroizing::new(body.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let plain = self.0.open_in_place(nonce, Aad::from(name), &mut body).ok()?;
+        Some(Zeroizing::new(plain.to_vec()))
+    }
+}
+
+/// What an encrypted file begins with. No secret in clear does: one is JSON, the other 32 random bytes.
+const SEALED_FILE: &[u8] = b"kickout sealed file\n";
+
+/// How files that hold secrets are kept: for their owner alone, and encrypted under the configured key if there is one.
+#[derive(Debug, Clone, Default)]
+pub struct SecretFiles(Option<Arc<Seal>>);
+
+impl SecretFiles {
+    /// Files in clear.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// Files under a key of 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`SealKeyError`].
+    pub fn under(key: &str) -> Result<Self, SealKeyError> {
+        Ok(Self(Some(Arc::new(Seal::new(key, "data folder, version 1")?))))
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// [`SecretFileError::Io`].
+    pub fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), SecretFileError> {
+        match &self.0 {
+            Some(seal) => write_private(path, &[SEALED_FILE, &seal.close(&name(path), bytes)].concat()),
+            None => write_private(path, bytes),
+        }
+    }
+
+    /// Reads a file; `None` if there is none. One that is in clear and should not be is written again, encrypted.
+    ///
+    /// # Errors
+    /// [`SecretFileError`].
+    pub fn read(&self, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, SecretFileError> {
+        let Some(bytes) = read_private(path)? else { return Ok(None) };
+        let Some(sealed) = bytes.strip_prefix(SEALED_FILE) else {
+            if self.0.is_some() {
+                self.write(path, &bytes)?;
+            }
+            return Ok(Some(bytes));
+        };
+        let opened = self.0.as_ref().and_then(|seal| seal.open(&name(path), sealed));
+        opened.map(Some).ok_or_else(|| SecretFileError::Sealed { path: path.to_owned() })
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// The server's own key. CSRF tokens and refresh tokens are made with keys derived from it, so that the database
 /// alone forges neither.
 #[derive(Clone)]
@@ -133,10 +267,10 @@ impl ServerSecret {
     ///
     /// # Errors
     /// [`SecretFileError`].
-    pub fn load_or_create(path: &Path) -> Result<Self, SecretFileError> {
-        let Some(bytes) = read_private(path)? else {
+    pub fn load_or_create(path: &Path, files: &SecretFiles) -> Result<Self, SecretFileError> {
+        let Some(bytes) = files.read(path)? else {
             let secret = Self::new(random());
-            write_private(path, secret.0.as_slice())?;
+            files.write(path, secret.0.as_slice())?;
             return Ok(secret);
         };
         let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| SecretFileError::Damaged {
@@ -194,19 +328,67 @@ mod tests {
     fn a_secret_file_is_private_stays_the_same_and_says_what_is_wrong_with_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.secret");
-        let first = ServerSecret::load_or_create(&path).unwrap();
-        let again = ServerSecret::load_or_create(&path).unwrap();
+        let first = ServerSecret::load_or_create(&path, &SecretFiles::plain()).unwrap();
+        let again = ServerSecret::load_or_create(&path, &SecretFiles::plain()).unwrap();
         assert_eq!(first.0, again.0);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!format!("{first:?}").contains(char::is_numeric));
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = ServerSecret::load_or_create(&path).unwrap_err().to_string();
+        let error = ServerSecret::load_or_create(&path, &SecretFiles::plain()).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
 
         fs::remove_file(&path).unwrap();
         write_private(&path, b"short").unwrap();
-        assert!(matches!(ServerSecret::load_or_create(&path), Err(SecretFileError::Damaged { .. })));
+        assert!(matches!(
+            ServerSecret::load_or_create(&path, &SecretFiles::plain()),
+            Err(SecretFileError::Damaged { .. })
+        ));
+    }
+
+    const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+    const OTHER: &str = "10112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn a_file_in_clear_is_read_and_encrypted_and_opens_under_its_key_and_name_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.secret");
+        let secret = ServerSecret::load_or_create(&path, &SecretFiles::plain()).unwrap();
+        let sealed = SecretFiles::under(KEY).unwrap();
+        for _ in 0..2 {
+            assert_eq!(ServerSecret::load_or_create(&path, &sealed).unwrap().0, secret.0);
+            let bytes = fs::read(&path).unwrap();
+            assert!(bytes.starts_with(SEALED_FILE));
+            assert!(!bytes.windows(8).any(|part| part == &secret.0[..8]));
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        for other in [SecretFiles::plain(), SecretFiles::under(OTHER).unwrap()] {
+            let error = ServerSecret::load_or_create(&path, &other).unwrap_err();
+            assert!(matches!(error, SecretFileError::Sealed { .. }), "{error}");
+            assert!(error.to_string().contains("tokens.key_encryption_key"), "{error}");
+        }
+        let moved = folder.path().join("another.secret");
+        fs::copy(&path, &moved).unwrap();
+        assert!(matches!(sealed.read(&moved), Err(SecretFileError::Sealed { .. })));
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(sealed.read(&path), Err(SecretFileError::Sealed { .. })));
+        for key in ["", "00", &KEY[1..], &format!("{KEY}0"), &KEY.replace('0', "g")] {
+            assert_eq!(SecretFiles::under(key).unwrap_err(), SealKeyError, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_seal_for_another_purpose_opens_nothing() {
+        let seal = Seal::new(KEY, "one").unwrap();
+        let sealed = seal.close("name", b"text");
+        assert_eq!(seal.open("name", &sealed).unwrap().as_slice(), b"text");
+        assert_ne!(sealed, seal.close("name", b"text"), "another nonce");
+        assert!(seal.open("another", &sealed).is_none());
+        assert!(Seal::new(KEY, "another").unwrap().open("name", &sealed).is_none());
+        assert!(seal.open("name", &[]).is_none() && seal.open("name", &sealed[..12]).is_none());
+        assert_eq!(format!("{seal:?}"), "Seal(…)");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     clock::{LedgerClock, Timestamp},
     csrf::CsrfTokens,
-    ids::{Seq, SessionId, Subject},
+    ids::{KeyId, Seq, SessionId, Subject},
     passwords::{Input, Password, Passwords, Policy, Refusal, TooLong, Verification},
     revocation::{
         Act, Cause, Checked, Checker, OnStale, Patience, Pending, Presented, Receipt, RevokeError, Revoked, Revoker,
@@ -24,7 +24,7 @@ use crate::{
         ledger::{Kept, Ledger},
     },
     telemetry::metrics::{LoginOutcome, Metrics, SignupOutcome},
-    tokens::{Claims, Grant, IssuedToken, Issuer, Verifier, Window, profile},
+    tokens::{Claims, Grant, IssuedToken, Issuer, Refusal as TokenRefusal, Verified, Verifier, Window, profile},
     users::{Account, Created, User, Username, Users},
 };
 
@@ -388,32 +388,39 @@ impl Sessions {
     /// # Errors
     /// [`AuthError`].
     pub async fn authenticate_with(&self, token: &str, on_stale: Option<OnStale>) -> Result<Caller, AuthError> {
-        let claims = self.verify(token)?;
-        let checked = self.check(&claims, on_stale).await;
+        let Verified { claims, kid } = self.verify(token)?;
+        let checked = self.check(&claims, kid, on_stale).await;
         match checked.verdict {
             Verdict::Active => Ok(Caller { claims, seq: checked.seq }),
-            Verdict::Revoked(cause @ (Cause::Token | Cause::Roles)) => Err(AuthError::TakenBack(cause)),
+            Verdict::Revoked(cause @ (Cause::Token | Cause::Roles | Cause::Key)) => Err(AuthError::TakenBack(cause)),
             Verdict::Revoked(cause) => Err(AuthError::Ended(cause)),
             Verdict::Unknown(ignorance) => Err(AuthError::Unknown(ignorance)),
         }
     }
 
-    fn verify(&self, token: &str) -> Result<Claims, AuthError> {
+    fn verify(&self, token: &str) -> Result<Verified, AuthError> {
         let now = self.clock().now();
         let ceiling = self.0.ledger.lifetimes().ceiling(now);
-        self.0.verifier.verify(token, now, ceiling).map_err(|refusal| {
+        self.0.verifier.verify_with_key(token, now, ceiling).map_err(|refusal| {
             self.0.metrics.token_refused(refusal.as_label());
-            if refusal.is_expired() { AuthError::Expired } else { AuthError::Invalid }
+            match refusal {
+                TokenRefusal::Expired => AuthError::Expired,
+                // Whether that key has really signed it nobody can say. Whoever has only the name of such a key, and no
+                // refresh token, gains nothing by being told to refresh.
+                TokenRefusal::RevokedKey => AuthError::TakenBack(Cause::Key),
+                _ => AuthError::Invalid,
+            }
         })
     }
 
-    async fn check(&self, claims: &Claims, on_stale: Option<OnStale>) -> Checked {
+    async fn check(&self, claims: &Claims, key: KeyId, on_stale: Option<OnStale>) -> Checked {
         let presented = Presented {
             token: claims.jti,
             session: claims.sid,
             subject: claims.sub,
             generation: claims.generation,
             epoch: claims.epoch,
+            key,
         };
         match on_stale {
             Some(on_stale) => self.0.checker.check_with(&presented, on_stale).await,
@@ -434,7 +441,7 @@ impl Sessions {
     ) -> Result<Result<Vec<Identity>, AuthError>, Error> {
         let by_access = access.map(|token| self.verify(token));
         let mut found: Vec<Identity> = Vec::new();
-        if let Some(Ok(claims)) = &by_access {
+        if let Some(Ok(Verified { claims, .. })) = &by_access {
             found.push(Identity { session: claims.sid, subject: claims.sub });
         }
         for claimed in refresh.iter().filter_map(|token| RefreshTokens::parse(token)).take(REFRESH_TRIES) {

@@ -6,10 +6,18 @@
 //!
 //! # Size
 //!
-//! A token travels with every request. Header, ids, numbers and signature take 544 bytes; issuer, audience, client id
-//! and each role (its length + 3) come on top at 4 bytes for 3. With names of ordinary length that is about 600 bytes,
-//! and with 8 roles of 13 letters below 800. The caller bounds the roles: above [`profile::MAX_TOKEN_BYTES`] neither a
-//! browser nor the verifier takes the token.
+//! A token travels with every request. Header, ids, numbers and signature take:
+//!
+//! | algorithm | signature | together |
+//! |---|---|---|
+//! | `EdDSA`, ES256 | 64 bytes, 86 characters | 544 bytes |
+//! | HS256 | 32 bytes, 43 characters | 501 bytes |
+//! | RS256 of 2048 bits | 256 bytes, 342 characters | 800 bytes |
+//! | RS256 of 4096 bits | 512 bytes, 683 characters | 1141 bytes |
+//!
+//! Issuer, audience, client id and each role (its length + 3) come on top at 4 bytes for 3. With names of ordinary length
+//! that is about 600 bytes, with 8 roles of 13 letters below 800, and about 250 more under RS256. The caller bounds the
+//! roles: above [`profile::MAX_TOKEN_BYTES`] neither a browser nor the verifier takes the token.
 
 pub mod claims;
 pub mod keys;
@@ -139,7 +147,7 @@ impl Issuer {
         text.push_str(&encode(&claims));
         let signature = key.sign(text.as_bytes());
         text.push('.');
-        text.push_str(&signature);
+        URL_SAFE_NO_PAD.encode_string(signature, &mut text);
         IssuedToken { text, claims }
     }
 }
@@ -195,7 +203,11 @@ impl Verifier {
     /// # Errors
     /// [`Refusal`]; the same one that [`Verifier::verify`] would give.
     pub fn verify_again(&self, verified: &Verified, now: Timestamp, ceiling: Duration) -> Result<(), Refusal> {
-        self.keys.read().verifying(verified.kid, now).ok_or(Refusal::Key)?;
+        let keys = self.keys.read();
+        if keys.is_revoked(verified.kid) {
+            return Err(Refusal::RevokedKey);
+        }
+        keys.verifying(verified.kid, now).ok_or(Refusal::Key)?;
         profile::check(&verified.claims, &self.profile, now, ceiling)
     }
 }
@@ -209,12 +221,11 @@ mod tests {
     const TTL: Duration = Duration::from_mins(15);
 
     fn pair(folder: &tempfile::TempDir) -> (Issuer, Verifier) {
-        let settings = KeySettings {
-            folder: folder.path().join("keys"),
-            algorithm: Algorithm::EdDSA,
-            max_access_ttl: TTL,
-            leeway: Duration::ZERO,
-        };
+        pair_of(folder, Algorithm::EdDSA)
+    }
+
+    fn pair_of(folder: &tempfile::TempDir, algorithm: Algorithm) -> (Issuer, Verifier) {
+        let settings = KeySettings::new(folder.path().join(algorithm.name()), algorithm, TTL, Duration::ZERO);
         let keys = Arc::new(KeyRing::open(settings, NOW).unwrap());
         let profile = Arc::new(Profile {
             issuer: "https://id.example".to_owned(),
@@ -272,10 +283,16 @@ mod tests {
     #[test]
     fn a_token_is_as_small_as_documented() {
         let folder = tempfile::tempdir().unwrap();
+        let names = "https://id.examplehttps://api.examplekickout".len();
+        for (algorithm, documented) in
+            [(Algorithm::EdDSA, 544), (Algorithm::ES256, 544), (Algorithm::HS256, 501), (Algorithm::RS256, 800)]
+        {
+            let (issuer, _) = pair_of(&folder, algorithm);
+            let size = issuer.issue(issuer.window(NOW), grant(&[])).text.len();
+            assert_eq!(size - names * 4 / 3, documented, "{algorithm}");
+        }
         let (issuer, _) = pair(&folder);
         let size = |roles: &[&str]| issuer.issue(issuer.window(NOW), grant(roles)).text.len();
-        let names = "https://id.examplehttps://api.examplekickout".len();
-        assert_eq!(size(&[]) - names * 4 / 3, 544);
         assert!((590..610).contains(&size(&[])), "{}", size(&[]));
         assert!(size(&["administrator"; 8]) < 800, "{}", size(&["administrator"; 8]));
     }

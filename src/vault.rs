@@ -1,22 +1,19 @@
 //! The vault: what nodes share through PostgreSQL and the database must not know, encrypted under a configured key.
 //!
-//! AES-256-GCM (NIST SP 800-38D) under a key that is derived from `tokens.key_encryption_key`, with a random nonce for
-//! each entry and the entry's name as associated data: whoever can only write SQL can remove an entry or put an old one
-//! back, but neither read one, nor make one, nor give one another's name. A few hundred entries are ever sealed under
-//! one key, so random nonces do not meet.
+//! An entry is sealed ([`Seal`]) under a key that is derived from `tokens.key_encryption_key`: whoever can only write SQL
+//! can remove an entry or put an old one back, but neither read one, nor make one, nor give one another's name. (An old
+//! signing key that is put back is of no use if it was revoked: that is written in the ledger.)
 //!
-//! Each node mirrors the vault into its data folder, where files are readable by their owner alone.
+//! Each node mirrors the vault into its data folder, where files are readable by their owner alone, and encrypted under
+//! a key that is derived from the same one. A change is told to all nodes when it is committed, on
+//! [`VAULT_CHANNEL`]; a node that does not hear it finds it when it looks next.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 use crate::{
-    database::{Database, DatabaseError, sql},
-    secret::{self, ServerSecret},
+    database::{Database, DatabaseError, Transaction, VAULT_CHANNEL, sql},
+    secret::{Seal, SealKeyError},
 };
-
-/// The form of a sealed entry: this byte, the nonce, the ciphertext with its tag.
-const VERSION: u8 = 1;
 
 /// Why the vault gives nothing. All of it is for the operator to mend.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +23,7 @@ pub enum VaultError {
     Database(#[from] DatabaseError),
     /// The configured key is no key.
     #[error("tokens.key_encryption_key is not 64 hexadecimal digits. Make one with: openssl rand -hex 32")]
-    Key,
+    Key(#[from] SealKeyError),
     /// There is no room for another entry.
     #[error("the nodes share {most} keys already, and more are not kept. Retired ones are removed after a day")]
     Full {
@@ -50,7 +47,7 @@ pub type Entry = (String, Zeroizing<Vec<u8>>);
 /// The vault in one database.
 pub struct Vault {
     database: Database,
-    key: LessSafeKey,
+    seal: Seal,
 }
 
 impl std::fmt::Debug for Vault {
@@ -59,21 +56,24 @@ impl std::fmt::Debug for Vault {
     }
 }
 
+/// Where an entry may be added: among those whose names begin alike.
+#[derive(Debug, Clone, Copy)]
+pub struct Among<'a> {
+    /// How their names begin.
+    pub prefix: &'a str,
+    /// How many there may be.
+    pub most: usize,
+    /// The names that there must be, no others and no fewer, if that matters.
+    pub only: Option<&'a [String]>,
+}
+
 impl Vault {
     /// A vault under a key of 64 hexadecimal digits.
     ///
     /// # Errors
     /// [`VaultError::Key`].
     pub fn new(database: Database, key: &str) -> Result<Self, VaultError> {
-        let digits: Option<Vec<u8>> = key.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
-        let digits = Zeroizing::new(digits.filter(|digits| digits.len() == 64).ok_or(VaultError::Key)?);
-        let mut bytes = Zeroizing::new([0_u8; 32]);
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-            *byte = pair[0] << 4 | pair[1];
-        }
-        let derived = Zeroizing::new(ServerSecret::new(*bytes).derive("vault, version 1").sign(&[b"AES-256-GCM"]));
-        let key = UnboundKey::new(&AES_256_GCM, derived.as_slice()).map_err(|_| VaultError::Key)?;
-        Ok(Self { database, key: LessSafeKey::new(key) })
+        Ok(Self { database, seal: Seal::new(key, "vault, version 1")? })
     }
 
     /// The entries whose names begin with `prefix`.
@@ -105,7 +105,7 @@ impl Vault {
             for (name, plain) in offered {
                 sql("INSERT INTO vault (name, sealed) VALUES ($1, $2)")
                     .bind(name.as_str())
-                    .bind(self.seal(name, plain)?)
+                    .bind(self.seal.close(name, plain))
                     .execute(&mut tx)
                     .await?;
             }
@@ -119,21 +119,39 @@ impl Vault {
     /// # Errors
     /// [`VaultError`]; [`VaultError::Full`] if there are as many.
     pub async fn put(&self, name: &str, plain: &[u8], prefix: &str, most: usize) -> Result<(), VaultError> {
+        self.put_among(name, plain, Among { prefix, most, only: None }).await.map(|_| ())
+    }
+
+    /// Adds an entry, if there is room for it; and only if there are just those that the caller knows of, if it says so.
+    /// Returns whether it was added. Of two who know the same and add one each, one does.
+    ///
+    /// # Errors
+    /// [`VaultError`]; [`VaultError::Full`] if there is no room.
+    pub async fn put_among(&self, name: &str, plain: &[u8], among: Among<'_>) -> Result<bool, VaultError> {
         let mut tx = self.database.begin().await?;
+        // Under this lock nobody else adds one.
         sql("SELECT seq FROM head {for update}").fetch_one(&mut tx).await?;
-        let added = sql("INSERT INTO vault (name, sealed)
-                         SELECT $1, $2 WHERE (SELECT count(*) FROM vault WHERE starts_with(name, $3)) < $4")
-        .bind(name)
-        .bind(self.seal(name, plain)?)
-        .bind(prefix)
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
-        .execute(&mut tx)
-        .await?;
-        if added == 0 {
+        let rows = sql("SELECT name FROM vault WHERE starts_with(name, $1) ORDER BY name")
+            .bind(among.prefix)
+            .fetch_all(&mut tx)
+            .await?;
+        let names = rows.iter().map(|row| row.text("name")).collect::<Result<Vec<_>, _>>()?;
+        if among.only.is_some_and(|only| !is_same(only, &names)) {
             tx.rollback().await;
-            return Err(VaultError::Full { most });
+            return Ok(false);
         }
-        Ok(tx.commit().await?)
+        if names.len() >= among.most {
+            tx.rollback().await;
+            return Err(VaultError::Full { most: among.most });
+        }
+        sql("INSERT INTO vault (name, sealed) VALUES ($1, $2)")
+            .bind(name)
+            .bind(self.seal.close(name, plain))
+            .execute(&mut tx)
+            .await?;
+        tell(&mut tx).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Removes an entry, if it is there.
@@ -141,36 +159,28 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Database`].
     pub async fn remove(&self, name: &str) -> Result<(), VaultError> {
-        sql("DELETE FROM vault WHERE name = $1").bind(name).execute(&mut self.database.write().await?).await?;
-        Ok(())
-    }
-
-    fn seal(&self, name: &str, plain: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let nonce: [u8; NONCE_LEN] = secret::random();
-        let mut sealed = [&[VERSION], nonce.as_slice()].concat();
-        // Room for all of it: a buffer that grows leaves a copy behind that is not wiped.
-        let mut body = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM.tag_len()));
-        body.extend_from_slice(plain);
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        self.key
-            .seal_in_place_append_tag(nonce, Aad::from(name), &mut *body)
-            .map_err(|_| VaultError::Sealed { name: name.to_owned() })?;
-        sealed.extend_from_slice(&body);
-        Ok(sealed)
+        let mut tx = self.database.begin().await?;
+        let removed = sql("DELETE FROM vault WHERE name = $1").bind(name).execute(&mut tx).await?;
+        if removed > 0 {
+            tell(&mut tx).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     fn open(&self, name: String, sealed: &[u8]) -> Result<Entry, VaultError> {
-        let opened = || {
-            let (&version, rest) = sealed.split_first()?;
-            let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().filter(|_| version == VERSION)?;
-            let mut body = Zeroizing::new(body.to_vec());
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            let plain = self.key.open_in_place(nonce, Aad::from(&name), &mut body).ok()?;
-            Some(Zeroizing::new(plain.to_vec()))
-        };
-        match opened() {
+        match self.seal.open(&name, sealed) {
             Some(plain) => Ok((name, plain)),
             None => Err(VaultError::Sealed { name }),
         }
     }
+}
+
+/// Tells all nodes, when and if this commits.
+async fn tell(tx: &mut Transaction) -> Result<(), DatabaseError> {
+    sql("SELECT pg_notify($1, '')::text").bind(VAULT_CHANNEL).fetch_all(tx).await?;
+    Ok(())
+}
+
+fn is_same(some: &[String], others: &[String]) -> bool {
+    some.len() == others.len() && some.iter().all(|name| others.contains(name))
 }

@@ -1,7 +1,7 @@
 //! Ids that follow from a seed, so that millions of them need not be kept: the n-th is computed.
 
 use kickout::{
-    ids::{Generation, LedgerId, SessionId, Subject, TokenId},
+    ids::{Generation, KeyId, LedgerId, SessionId, Subject, TokenId},
     revocation::{Presented, Target, filter::IDS_PER_CHECK},
 };
 use uuid::{Builder, Uuid};
@@ -59,6 +59,7 @@ impl Ids {
             subject: Subject::from(self.uuid(stream, 3 * n + 2)),
             generation: Generation(0),
             epoch,
+            key: KeyId::of([0; 32]),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use kickout::tokens::{Grant, IssuedToken};
 use kickout::{
     clock::{Clock, Timestamp},
-    ids::{Generation, SessionId, Subject},
+    ids::{Generation, KeyId, SessionId, Subject},
     revocation::{Checker, Presented, Verdict},
     tokens::{
         Claims, Issuer, KeyRing, Profile, Verifier,
@@ -48,12 +48,7 @@ impl Desk {
     fn open(bench: &Bench<'_>, tokens: u64) -> Result<Self, Failure> {
         let now = bench.world.ledger.clock().now();
         let keys = Arc::new(KeyRing::open(
-            KeySettings {
-                folder: bench.world.folder().join("keys"),
-                algorithm: Algorithm::EdDSA,
-                max_access_ttl: ACCESS_TTL,
-                leeway: Duration::ZERO,
-            },
+            KeySettings::new(bench.world.folder().join("keys"), Algorithm::EdDSA, ACCESS_TTL, Duration::ZERO),
             now,
         )?);
         let profile = Arc::new(Profile {
@@ -122,6 +117,7 @@ fn accept(bench: &Bench<'_>, checker: &Checker, claims: &Claims) -> Result<(), F
         subject: claims.sub,
         generation: claims.generation,
         epoch: claims.epoch,
+        key: KeyId::of([0; 32]),
     };
     let answer = wait(bench.runtime, checker, &presented);
     if answer.verdict == Verdict::Active {

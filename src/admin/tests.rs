@@ -45,6 +45,7 @@ fn every_command_comes_over_the_wire_under_its_name() {
         Command::RevokeEverything {},
         Command::KeysGenerate {},
         Command::KeysList {},
+        Command::KeysRetire { kid: "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k".parse().unwrap() },
     ];
     for command in commands {
         let json = serde_json::to_value(&command).unwrap();

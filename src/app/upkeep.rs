@@ -6,12 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::{
+    clock::LedgerClock,
     database::DatabaseError,
     keystore::{self, Keys, KeysError},
     lifecycle::{Policy, Tasks},
     revocation::{ledger::Ledger, sync::LoadError},
     sessions::devices::Devices,
-    telemetry::metrics::{Metrics, PrunedTable, RebuildReason},
+    telemetry::metrics::{KeyStateLabel, Metrics, PrunedTable, RebuildReason},
+    tokens::keys::KeyState,
 };
 
 /// Rows that one pruning statement deletes at most: a few milliseconds of the writing connection.
@@ -57,15 +59,25 @@ impl App {
                 Ok::<(), LoadError>(())
             }
         });
-        let (keys, clock) = (self.keys.clone(), self.ledger.clock().clone());
+        let keeper = Keeper {
+            keys: self.keys.clone(),
+            clock: self.ledger.clock().clone(),
+            lead: self.config.tokens.key_lead.duration(),
+            every: self.config.tokens.key_rotation.duration(),
+            metrics: self.metrics.clone(),
+        };
         let shutdown = tasks.shutdown().clone();
-        tasks.supervise("shared keys", Policy::Restart, move || {
-            let (keys, clock, soft) = (keys.clone(), clock.clone(), shutdown.soft().clone());
+        tasks.supervise("keys", Policy::Restart, move || {
+            let (keeper, soft) = (keeper.clone(), shutdown.soft().clone());
             async move {
-                while soft.run_until_cancelled(tokio::time::sleep(keystore::SYNC)).await.is_some() {
-                    keys.sync(clock.now()).await?;
+                let mut has_begun = true;
+                loop {
+                    Box::pin(keeper.look(has_begun)).await?;
+                    has_begun = false;
+                    if soft.run_until_cancelled(keeper.wait()).await.is_none() {
+                        return Ok::<(), KeysError>(());
+                    }
                 }
-                Ok::<(), KeysError>(())
             }
         });
         let upkeep = Upkeep {
@@ -85,6 +97,54 @@ impl App {
                 Ok::<(), DatabaseError>(())
             }
         });
+    }
+}
+
+/// Looks after the signing keys.
+#[derive(Debug, Clone)]
+struct Keeper {
+    keys: Keys,
+    clock: LedgerClock,
+    lead: Duration,
+    every: Duration,
+    metrics: Metrics,
+}
+
+impl Keeper {
+    /// Takes up what others have done, makes a key if one is due, and shows how the keys are.
+    async fn look(&self, has_begun: bool) -> Result<(), KeysError> {
+        self.keys.sync(self.clock.now()).await?;
+        if self.keys.rotate(self.clock.now(), self.lead, self.every, has_begun).await?.is_some() {
+            self.metrics.keys_generated_total.increment(1);
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Until the next look.
+    async fn wait(&self) {
+        tokio::select! {
+            () = self.keys.revoked().told() => {}
+            () = tokio::time::sleep(keystore::SYNC) => {}
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+    fn show(&self) {
+        let now = self.clock.now();
+        let list = self.keys.ring().list(now);
+        for (label, state) in [
+            (KeyStateLabel::Published, KeyState::Published),
+            (KeyStateLabel::Signing, KeyState::Signing),
+            (KeyStateLabel::Verifying, KeyState::Verifying),
+            (KeyStateLabel::Retired, KeyState::Retired),
+        ] {
+            self.metrics.keys.at(label).set(list.iter().filter(|info| info.state == state).count());
+        }
+        if let Some(signing) = list.iter().find(|info| info.state == KeyState::Signing) {
+            let age_ms = now.as_millis() - signing.signs_from.as_millis();
+            self.metrics.signing_key_age_seconds.set(age_ms as f64 / 1e3);
+        }
     }
 }
 

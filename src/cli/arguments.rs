@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    ids::{SessionId, TokenId},
+    ids::{KeyId, SessionId, TokenId},
     users,
 };
 
@@ -71,15 +71,15 @@ pub(super) enum Verb {
     /// Say that the data folder was restored from a backup
     ///
     /// A backup does not know what was revoked after it was made. This begins another life of the ledger: every token
-    /// and every session issued before is dead, and everybody has to log in again. Accounts stay. The server must not
-    /// be running.
+    /// and every session issued before is dead, and everybody has to log in again. Accounts stay. A signing key that was
+    /// retired after the backup was made has to be retired again. The server must not be running.
     #[command(after_help = "Example:\n  kickout restored --yes")]
     Restored {
         /// Do it; without this it is refused
         #[arg(long)]
         yes: bool,
     },
-    /// Make and list signing keys
+    /// Make, list and retire signing keys
     Keys {
         #[command(subcommand)]
         what: KeysVerb,
@@ -229,6 +229,16 @@ pub(super) enum KeysVerb {
     /// otherwise). The key before it goes on verifying until its last token is dead.
     #[command(after_help = "Example:\n  kickout keys generate")]
     Generate,
+    /// Take a key back at once, because somebody else may have it
+    ///
+    /// Every token that it has signed or ever will is refused from the receipt on. Sessions live on: their clients refresh
+    /// and get tokens under another key, which is made if there is none. The private key is deleted. There is no way
+    /// back. To replace a key as a matter of routine, make another one.
+    #[command(after_help = "Example:\n  kickout keys retire kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
+    Retire {
+        /// The key's id, as `kickout keys list` shows it
+        kid: KeyId,
+    },
     /// List the keys and where each is in its life
     #[command(after_help = "Example:\n  kickout keys list --json")]
     List {

@@ -88,6 +88,7 @@ fn rendered(answer: &Answer, form: Form) -> (String, Option<String>) {
                 Target::Session(_) => "The session has ended",
                 Target::Subject(_) => "The user's sessions have ended",
                 Target::Everything => "All sessions have ended",
+                Target::Key(_) => "Nothing that the key has signed is accepted",
             };
             let when = match (receipt.complete, receipt.already) {
                 (true, false) => ": every check from now on denies.",
@@ -122,7 +123,7 @@ fn user_line(user: &User) -> String {
 }
 
 fn key_line(key: &KeyInfo) -> String {
-    let KeyInfo { kid, algorithm, signs_from, state, verifies_until, .. } = key;
+    let KeyInfo { kid, algorithm, created_at, signs_from, state, verifies_until } = key;
     let state = match state {
         KeyState::Published => "published",
         KeyState::Signing => "signing",
@@ -130,7 +131,7 @@ fn key_line(key: &KeyInfo) -> String {
         KeyState::Retired => "retired",
     };
     let until = verifies_until.map_or_else(String::new, |until| format!("  verifies until {until}"));
-    format!("{kid}  {algorithm}  {state:<9}  signs from {signs_from}{until}\n")
+    format!("{kid}  {algorithm}  {state:<9}  made {created_at}  signs from {signs_from}{until}\n")
 }
 
 #[cfg(test)]

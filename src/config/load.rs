@@ -251,7 +251,10 @@ mod tests {
             ("tokens.access_ttl = '25h'", "\"25h\" is out of range. Write a duration from 10s to 1d"),
             ("tokens.issuer = ''", "\"\" is empty. Write 1 to 255 characters"),
             ("tokens.audience = \"a\\nb\"", "has a control character"),
-            ("tokens.algorithm = 'none'", "\"none\" is not one of the choices. Choose from: EdDSA."),
+            (
+                "tokens.algorithm = 'none'",
+                "\"none\" is not one of the choices. Choose from: EdDSA, ES256, RS256, HS256.",
+            ),
             ("cookies.same_site = 'None'", "\"None\" is not one of the choices. Choose from: Lax, Strict."),
             ("cookies.domain = '.example.com'", "has a leading dot"),
             ("cookies.domain = '10.0.0.1'", "is an address"),
@@ -480,6 +483,16 @@ mod tests {
                 ),
                 "than it may take until every node has a new key. Write 1m or more",
             ),
+            (
+                &format!(
+                    "database.url = 'postgres://db/x'\ntokens = {{ key_encryption_key = '{KEY}', algorithm = 'HS256' }}"
+                ),
+                "tokens.algorithm is HS256, whose keys are secrets of one node",
+            ),
+            (
+                "tokens = { key_rotation = '24m', key_lead = '10m', access_ttl = '15m' }",
+                "tokens.key_rotation (24m) is shorter than tokens.key_lead (10m) and tokens.access_ttl (15m) together",
+            ),
             ("tokens.key_encryption_key = '123456'", "the value is not 64 hexadecimal digits. Make one with: openssl"),
             ("redis.url = 'http://hunter2'", "the value begins with none of redis://, rediss:// and unix://"),
             ("redis.mode = 'cluster'", "redis.mode is cluster, which this version does not do. Use single"),
@@ -500,6 +513,8 @@ mod tests {
             "http = { body_limit = 1024, request_timeout = '1s', drain_timeout = '0s', max_requests = 100000 }",
             "http = { body_limit = 1048576, request_timeout = '5m', drain_timeout = '10m', max_requests = 1 }",
             "tokens = { leeway = '60s', access_ttl = '24h', key_lead = '7d' }",
+            "tokens = { key_rotation = '0s', key_lead = '7d', algorithm = 'HS256' }",
+            "tokens = { key_rotation = '25m', key_lead = '10m', access_ttl = '15m', algorithm = 'RS256' }",
             "sessions = { idle = '400d', absolute = '400d' }",
             "revocation.filter = { capacity = 50_000_000, false_positives = 0.000001 }",
             "database.url = 'sqlite::memory:'\nlog.filter = 'off'",

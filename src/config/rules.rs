@@ -73,7 +73,7 @@ const DATABASES: [&str; 3] = ["sqlite:", SERVERS[0], SERVERS[1]];
 const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
 
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 48] = [
+pub(super) static RULES: [(&str, Rule); 49] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
     ("http.allowed_origins", Rule::Origins),
@@ -99,6 +99,7 @@ pub(super) static RULES: [(&str, Rule); 48] = [
     ("tokens.algorithm", Rule::Choice(choices::<Algorithm>)),
     ("tokens.leeway", Rule::Time(secs(0), secs(MAX_LEEWAY.as_secs()))),
     ("tokens.key_lead", Rule::Time(secs(0), days(7))),
+    ("tokens.key_rotation", Rule::Time(secs(0), days(3650))),
     ("tokens.key_encryption_key", Rule::Key),
     ("sessions.refresh_grace", Rule::Time(secs(0), secs(300))),
     ("sessions.idle", Rule::Time(secs(60), days(400))),
@@ -381,6 +382,19 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             remedy: format!("Set management.token ({TOKEN_CHARS} or more characters), or listen on 127.0.0.1"),
         });
     }
+    let tokens = &config.tokens;
+    let least = tokens.access_ttl.duration() + tokens.key_lead.duration();
+    if tokens.key_rotation != secs(0) && tokens.key_rotation.duration() < least {
+        // Keys that are made faster than they stop verifying pile up until there is no room for another.
+        conflicts.push(Conflict {
+            keys: &["tokens.key_rotation", "tokens.key_lead", "tokens.access_ttl"],
+            wrong: format!(
+                "tokens.key_rotation ({}) is shorter than tokens.key_lead ({}) and tokens.access_ttl ({}) together",
+                tokens.key_rotation, tokens.key_lead, tokens.access_ttl
+            ),
+            remedy: "Raise tokens.key_rotation, or write 0s to rotate by hand with `kickout keys generate`".to_owned(),
+        });
+    }
     cluster_conflicts(config, &mut conflicts);
     conflicts
 }
@@ -405,6 +419,14 @@ fn cluster_conflicts(config: &Config, conflicts: &mut Vec<Conflict>) {
                 config.tokens.key_lead
             ),
             remedy: "Write 1m or more".to_owned(),
+        });
+    }
+    if is_shared && config.tokens.algorithm == Algorithm::HS256 {
+        conflicts.push(Conflict {
+            keys: &["tokens.algorithm", "database.url"],
+            wrong: "tokens.algorithm is HS256, whose keys are secrets of one node, and nodes share PostgreSQL"
+                .to_owned(),
+            remedy: "Choose EdDSA, ES256 or RS256".to_owned(),
         });
     }
     let revocation = &config.revocation;

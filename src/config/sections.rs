@@ -209,7 +209,10 @@ pub struct Tokens {
     pub leeway: Span,
     /// How long a new key is published before it signs: 0s to 7d.
     pub key_lead: Span,
-    /// 32 bytes in hexadecimal that encrypt what nodes share through PostgreSQL: signing keys and the server's secret.
+    /// How long a key signs before another one takes over: 0s (never) to 3650d, and not less than `key_lead` and
+    /// `access_ttl` together.
+    pub key_rotation: Span,
+    /// 32 bytes in hexadecimal that encrypt signing keys and the server's secret, in the data folder and in PostgreSQL.
     pub key_encryption_key: Secret,
 }
 
@@ -223,6 +226,7 @@ impl Default for Tokens {
             algorithm: Algorithm::default(),
             leeway: Span::from_secs(0),
             key_lead: Span::from_mins(10),
+            key_rotation: Span::from_days(90),
             key_encryption_key: Secret::default(),
         }
     }
@@ -236,6 +240,12 @@ pub enum Algorithm {
     /// Ed25519.
     #[default]
     EdDSA,
+    /// ECDSA with P-256 and SHA-256.
+    ES256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// HMAC with SHA-256, for one process alone.
+    HS256,
 }
 
 /// `[sessions]`: logins and how long they last.

@@ -114,6 +114,7 @@ impl Checker {
                     Cause::Roles => CheckCause::Roles,
                     Cause::Everything => CheckCause::Everything,
                     Cause::Epoch => CheckCause::Epoch,
+                    Cause::Key => CheckCause::Key,
                 },
             ),
             Verdict::Unknown(Ignorance::Loading) => (CheckVerdict::Unknown, CheckCause::Loading),
@@ -156,6 +157,7 @@ impl Checker {
             return decided(Verdict::Revoked(Cause::Everything), Tier::Filter, seq);
         }
         match view.probe(&keys(presented)) {
+            0 if view.is_revoked(presented.key) => decided(Verdict::Revoked(Cause::Key), Tier::Filter, seq),
             0 => decided(Verdict::Active, Tier::Filter, seq),
             ids => Glance::Maybe { ids, seq },
         }
@@ -222,6 +224,10 @@ impl Checker {
             }
             checked.has_false_positive |= exact == Exact::Absent;
         }
+        // Last: who must log in is not told to refresh.
+        if self.replica.revoked().contains(presented.key) {
+            checked.verdict = Verdict::Revoked(Cause::Key);
+        }
         checked
     }
 
@@ -267,6 +273,7 @@ fn denial(target: Target, exact: Exact, presented: &Presented) -> Option<Cause> 
             Target::Session(_) => Cause::Session,
             Target::Subject(_) => Cause::Subject,
             Target::Everything => Cause::Everything,
+            Target::Key(_) => Cause::Key,
         }),
         Exact::Floors(floors) => floors.cause(presented.generation, presented.session),
     }

@@ -38,7 +38,7 @@ use arc_swap::ArcSwap;
 use crate::{
     clock::{BootInstant, Clock, LedgerClock, Timestamp},
     database::{Database, DatabaseError, Query, Transaction, sql},
-    ids::{DeploymentId, Generation, LedgerId, OperationId, Seq},
+    ids::{DeploymentId, Generation, KeyId, LedgerId, OperationId, Seq},
     secret,
 };
 
@@ -363,8 +363,10 @@ impl Ledger {
     /// [`DatabaseError`].
     pub async fn head(&self) -> Result<Head, DatabaseError> {
         let row = sql("SELECT seq, tag, floor, live, first FROM head,
-                       (SELECT count(*) AS live, min(seq) AS first FROM revocations WHERE until > $1) AS entries")
+                       (SELECT count(*) AS live, min(seq) AS first FROM revocations
+                        WHERE until > $1 AND kind <> $2) AS entries")
         .bind(self.clock.now().as_millis())
+        .bind(rows::KEY)
         .fetch_one(&mut self.database.read().await?)
         .await?;
         let cursor = Cursor { seq: Seq(row.int("seq")?), tag: Tag(row.int("tag")?) };
@@ -374,6 +376,17 @@ impl Ledger {
             live_after: row.opt_int("first")?.map_or(cursor.seq, |first| Seq(first - 1)),
             live: usize::try_from(row.int("live")?).unwrap_or(0),
         })
+    }
+
+    /// The signing keys that were ever taken back. Their rows stay when those around them are pruned, and a load begins
+    /// after that: it reads them here, after the head.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn revoked_keys(&self) -> Result<Vec<KeyId>, DatabaseError> {
+        let query = sql("SELECT id FROM revocations WHERE kind = $1 ORDER BY seq").bind(rows::KEY);
+        let found = query.fetch_all(&mut self.database.read().await?).await?;
+        found.iter().map(|row| rows::key_id(&row.bytes("id")?)).collect()
     }
 
     /// The last transaction.
@@ -413,13 +426,14 @@ impl Ledger {
         let rows =
             sql("SELECT h.ledger, h.seq AS head_seq, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
                         LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
-                                                OR (r.kind = 3 AND r.id = $3)")
+                                                OR (r.kind = 3 AND r.id = $3) OR (r.kind = 5 AND r.id = $4)")
             .bind(presented.token.uuid().as_bytes().as_slice())
             .bind(presented.session.uuid().as_bytes().as_slice())
             .bind(presented.subject.uuid().as_bytes().as_slice())
+            .bind(presented.key.as_bytes().as_slice())
             .fetch_all(&mut self.database.read().await?)
             .await?;
-        let mut floors = Floors::default();
+        let (mut floors, mut is_key_dead) = (Floors::default(), false);
         for row in &rows {
             if row.int("head_seq")? < applied.0 {
                 return Err(DatabaseError::behind());
@@ -433,11 +447,14 @@ impl Ledger {
             match row.opt_int("kind")? {
                 Some(1) => return Ok(Some(Cause::Token)),
                 Some(2) => return Ok(Some(Cause::Session)),
+                Some(rows::KEY) => is_key_dead = true,
                 Some(_) => floors = read_floor(row)?.map_or(floors, |floor| floors.and(floor)),
                 None => {}
             }
         }
-        Ok(floors.cause(presented.generation, presented.session))
+        // Last: who must log in is not told to refresh.
+        let by_floor = floors.cause(presented.generation, presented.session);
+        Ok(by_floor.or(is_key_dead.then_some(Cause::Key)))
     }
 
     /// The exact answer for one id, for a node that has `applied` so much. Expired rows that are still there count too:
@@ -493,17 +510,23 @@ impl Ledger {
         // What is pruned stays dead because ledger time never goes back: the time is noted before.
         let due = (self.note_time().await? - KEEP_EXPIRED).as_millis();
         // The oldest rows, and among them the first that must stay: a backlog of any length costs no more than this.
+        // Rows of signing keys stay for good and stop nobody.
         let oldest = sql("SELECT max(seq) AS last, min(CASE WHEN until >= $1 THEN seq END) AS stays, count(*) AS rows
-                          FROM (SELECT seq, until FROM revocations ORDER BY seq, n LIMIT $2) AS oldest")
+                          FROM (SELECT seq, until FROM revocations WHERE kind <> $3 ORDER BY seq, n LIMIT $2) AS oldest")
         .bind(due)
         .bind(limit)
+        .bind(rows::KEY)
         .fetch_one(&mut self.database.read().await?)
         .await?;
         let Some(last) = oldest.opt_int("last")? else { return Ok(0) };
         // A transaction that the limit has cut waits for the next round.
         let cut = if oldest.int("rows")? < i64::from(limit) { last + 1 } else { last };
         let end = oldest.opt_int("stays")?.map_or(cut, |stays| stays.min(cut));
-        sql("DELETE FROM revocations WHERE seq < $1").bind(end).execute(&mut self.database.write().await?).await
+        sql("DELETE FROM revocations WHERE seq < $1 AND kind <> $2")
+            .bind(end)
+            .bind(rows::KEY)
+            .execute(&mut self.database.write().await?)
+            .await
     }
 }
 

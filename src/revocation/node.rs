@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{BootInstant, Clock},
-    database::DatabaseError,
+    database::{DatabaseError, VAULT_CHANNEL},
     ids::{LedgerId, NodeId, Seq},
     secret,
     telemetry::metrics::{Metrics, RebuildReason},
@@ -219,12 +219,14 @@ impl Node {
     /// # Errors
     /// [`DatabaseError`], when the channels cannot be heard; the caller tries again.
     pub async fn listen(&self, stop: &CancellationToken) -> Result<(), DatabaseError> {
-        let mut listener = self.0.ledger.database().listen(&[FEED_CHANNEL, ACK_CHANNEL]).await?;
+        let mut listener = self.0.ledger.database().listen(&[FEED_CHANNEL, ACK_CHANNEL, VAULT_CHANNEL]).await?;
         while let Some(said) = stop.run_until_cancelled(listener.next()).await {
-            match said? {
-                Some((channel, payload)) => self.heard(&channel, &payload),
+            if let Some((channel, payload)) = said? {
+                self.heard(&channel, &payload);
+            } else {
                 // Something may have been missed.
-                None => self.wake(),
+                self.wake();
+                self.0.replica.revoked().tell();
             }
         }
         Ok(())
@@ -452,6 +454,9 @@ impl Node {
             self.0.metrics.feed_pushes_total.increment(1);
             self.wake();
             return;
+        }
+        if channel == VAULT_CHANNEL {
+            return self.0.replica.revoked().tell();
         }
         let mut words = payload.split(' ');
         let (Some(Ok(id)), Some(Ok(ledger)), Some(Ok(seq))) = (

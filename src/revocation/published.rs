@@ -2,10 +2,10 @@
 //!
 //! | who | writes or reads, in this order |
 //! |---|---|
-//! | an applier, under the cursor's lock | floor, filter bits → `touched` → `applied` |
+//! | an applier, under the cursor's lock | floor, revoked keys, filter bits → `touched` → `applied` |
 //! | a renewal, when what it brought is applied | the lease, last |
 //! | a load | filter, swapped whole → `applied` → the number of loads → the state |
-//! | a check | the clock → the lease → the state → `applied` → floor, filter |
+//! | a check | the clock → the lease → the state → `applied` → floor, filter, revoked keys |
 //! | an exact look | the number of loads → `applied` → the ledger → the answer is stored |
 //!
 //! Every write is a release, every read an acquire. So whoever reads a later thing of a line sees the earlier ones: an
@@ -16,7 +16,8 @@ use std::{future::Future, sync::PoisonError, time::Duration};
 
 use crate::{
     clock::{BootInstant, Timestamp},
-    ids::{Generation, LedgerId, Seq},
+    ids::{Generation, KeyId, LedgerId, Seq},
+    revoked_keys::RevokedKeys,
 };
 
 use super::{
@@ -54,6 +55,8 @@ pub struct Published {
     /// How many loads have ended: what was known "alive" before the last one counts no more.
     loads: AtomicU64,
     floor: AtomicI64,
+    /// Known beyond this node's checks: to whoever signs and verifies.
+    pub revoked: RevokedKeys,
     /// For who fills it; a check goes through [`View`].
     pub filter: Filter,
     known: Known,
@@ -97,6 +100,11 @@ impl View<'_> {
         self.published.floor()
     }
 
+    /// Whether a signing key was taken back.
+    pub fn is_revoked(&self, kid: KeyId) -> bool {
+        self.published.revoked.contains(kid)
+    }
+
     /// Which of the keys may be revoked: bit `i` stands for `keys[i]`.
     pub fn probe(&self, keys: &[u128; IDS_PER_CHECK]) -> u8 {
         self.published.filter.probe(keys)
@@ -113,6 +121,7 @@ impl Published {
             applied: AtomicI64::new(0),
             loads: AtomicU64::new(0),
             floor: AtomicI64::new(0),
+            revoked: RevokedKeys::default(),
             filter: Filter::new(settings, now),
             known: Known::new(),
             touched: Touched::new(),
@@ -216,6 +225,7 @@ impl Published {
             return (link, false);
         }
         self.raise_floor(&batch.rows);
+        self.revoked.insert(keys(&batch.rows));
         let is_full = self.filter.insert(entries(&batch.rows));
         for (key, _) in entries(&batch.rows) {
             self.touched.touch(key, batch.cursor.seq);
@@ -280,6 +290,11 @@ impl Published {
         // The cursor is written after everything it speaks of; a panic before leaves the old one, which is true.
         self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The signing keys that these rows name.
+pub fn keys(rows: &[Row]) -> impl Iterator<Item = KeyId> {
+    rows.iter().filter_map(|row| if let Target::Key(kid) = row.target { Some(kid) } else { None })
 }
 
 /// What these rows put into the filter.

@@ -465,6 +465,7 @@ impl Desk {
             Target::Session(_) => RevocationKind::Session,
             Target::Subject(_) => RevocationKind::Subject,
             Target::Everything => RevocationKind::Everything,
+            Target::Key(_) => RevocationKind::Key,
         };
         let kind = match act {
             Act::Token(token) => of(Target::Token(*token)),
@@ -475,6 +476,7 @@ impl Desk {
             | Act::Ban(subject)
             | Act::Delete(subject) => of(Target::Subject(*subject)),
             Act::Everything => of(Target::Everything),
+            Act::Key(key) => of(Target::Key(*key)),
             Act::Many(many) => of(many.kind.target(Uuid::nil())),
             Act::Again(row) => of(row.target),
         };

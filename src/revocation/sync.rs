@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     database::DatabaseError,
     ids::{Generation, LedgerId, Seq},
+    revoked_keys::RevokedKeys,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     filter::{Settings, Stats},
     lease::Lease,
     ledger::Ledger,
-    published::{Published, entries},
+    published::{Published, entries, keys},
     recent::Recent,
 };
 
@@ -73,6 +74,19 @@ impl Replica {
         self.published.lease = Lease::none();
         self.recent = Some(Mutex::default());
         self
+    }
+
+    /// With a set of revoked keys that others ask, too.
+    #[must_use]
+    pub fn sharing(mut self, revoked: RevokedKeys) -> Self {
+        self.published.revoked = revoked;
+        self
+    }
+
+    /// The signing keys that were taken back, as far as this node has applied.
+    #[must_use]
+    pub const fn revoked(&self) -> &RevokedKeys {
+        &self.published.revoked
     }
 
     /// How far this node is.
@@ -183,6 +197,8 @@ impl Replica {
         // and will be read.
         let mut rebuild = self.published.filter.begin_rebuild(head.live);
         self.published.raise_floor_to(head.floor);
+        // After the head: what is committed later is in the pages.
+        self.published.revoked.insert(ledger.revoked_keys().await?);
         let mut at: Option<Cursor> = None;
         let mut after = head.live_after;
         loop {
@@ -197,6 +213,7 @@ impl Replica {
                 at = Some(batch.cursor);
                 // Pages go on beyond the head that was read; so must the floor.
                 self.published.raise_floor(&batch.rows);
+                self.published.revoked.insert(keys(&batch.rows));
                 for (key, until) in entries(&batch.rows).filter(|(_, until)| *until >= now) {
                     rebuild.segment.insert(key, until);
                 }

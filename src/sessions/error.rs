@@ -84,7 +84,7 @@ pub enum AuthError {
     /// It is not a token of ours.
     #[error("the token is not valid")]
     Invalid,
-    /// It was taken back, but its session lives on: refresh.
+    /// It was taken back, or the key that signed it, but its session lives on: refresh.
     #[error("the token was taken back; its session lives on")]
     TakenBack(Cause),
     /// It was taken back with its session: log in.

@@ -99,6 +99,8 @@ label! {
         Everything = "everything",
         /// It was issued under another ledger id.
         Epoch = "epoch",
+        /// Its signing key was revoked.
+        Key = "key",
         /// This node has not read the ledger yet.
         Loading = "loading",
         /// This node's hold is over.
@@ -144,9 +146,13 @@ impl Labels for CheckLabels {
         use CheckCause as Cause;
         let verdict = match self.1 {
             Cause::None => CheckVerdict::Active,
-            Cause::Token | Cause::Session | Cause::Subject | Cause::Roles | Cause::Everything | Cause::Epoch => {
-                CheckVerdict::Revoked
-            }
+            Cause::Token
+            | Cause::Session
+            | Cause::Subject
+            | Cause::Roles
+            | Cause::Everything
+            | Cause::Epoch
+            | Cause::Key => CheckVerdict::Revoked,
             Cause::Loading | Cause::Stale | Cause::Store => CheckVerdict::Unknown,
         };
         self.0 == verdict
@@ -180,6 +186,22 @@ label! {
         Subject = "subject",
         /// Everything ever issued.
         Everything = "everything",
+        /// Everything that a signing key has signed.
+        Key = "key",
+    }
+}
+
+label! {
+    /// Where a signing key is in its life.
+    KeyStateLabel as "state" {
+        /// It verifies, and will sign.
+        Published = "published",
+        /// It signs.
+        Signing = "signing",
+        /// Its last tokens still live.
+        Verifying = "verifying",
+        /// Nothing it signed is accepted.
+        Retired = "retired",
     }
 }
 
@@ -386,6 +408,10 @@ metrics! {
     pruned_total: Family<Counter, PrunedTable>, COUNT, "Rows pruned, by table.";
     prune_backlog: Family<CountGauge, PrunedTable>, COUNT,
         "Rows that are due for pruning, by table.";
+
+    keys: Family<CountGauge, KeyStateLabel>, COUNT, "Signing keys that this node has, by where each is in its life.";
+    signing_key_age_seconds: Gauge, SECONDS, "How long the key that signs now has signed.";
+    keys_generated_total: Counter, COUNT, "Signing keys that this node has made because one was due.";
 
     passwords_busy: CountGauge, COUNT, "Password hashes being computed.";
     passwords_waiting: CountGauge, COUNT, "Password hashes that wait for a place in the pool.";

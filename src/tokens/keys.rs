@@ -10,9 +10,19 @@
 //! JWKS knows it. It goes on verifying until its last token is dead. When a key stops signing is told by its successor
 //! alone, so nothing has to be written at that moment.
 //!
-//! Each key is one file, `<kid>.json`, that only its owner may read. The folder is the truth and one process owns it;
-//! [`KeyRing::reload`] takes up files that were put there or removed. Readers never wait: the ring is replaced as one
-//! value.
+//! A key that was revoked ([`RevokedKeys`]) is retired at that moment, whatever its times say: it verifies nothing, is in
+//! no list for others, and signs nothing as long as there is any other. Its file is removed soon after, and one that comes
+//! back is never taken up.
+//!
+//! Each key is one file, `<kid>.json`, that only its owner may read, encrypted if a key for that is configured. The folder
+//! is the truth and one process owns it; [`KeyRing::reload`] takes up files that were put there or removed. Readers never
+//! wait: the ring is replaced as one value.
+//!
+//! # Rotation
+//!
+//! A key is due when the newest one has signed, or will have, for the configured time by when its successor would sign.
+//! Keys are for one algorithm each. When another one is configured a key for it is made at the next start and takes over
+//! after its lead, like any successor; those of the old one verify until their last token is dead.
 
 mod key;
 
@@ -29,14 +39,16 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-pub use self::key::{Algorithm, KeyId, ParseKeyIdError, SigningKey, VerifyingKey};
+pub use self::key::{Algorithm, SigningKey, VerifyingKey};
+pub use crate::ids::{KeyId, ParseKeyIdError};
 use crate::{
     clock::{SKEW, Timestamp},
-    secret::{self, SecretFileError},
+    revoked_keys::RevokedKeys,
+    secret::{SecretFileError, SecretFiles},
 };
 
-/// The most keys in a ring. A rotation needs two, three if it is rotated again at once; the JWKS stays below 4 KiB
-/// (16 × 200 bytes), and a look-up is a walk over at most this many.
+/// The most keys in a ring. A rotation needs two, three if it is rotated again at once; the JWKS stays below 8 KiB
+/// (16 × 200 bytes, of RSA 16 × 480), and a look-up is a walk over at most this many.
 pub const MAX_KEYS: usize = 16;
 
 /// What went wrong with the keys. All of it is for the operator to mend.
@@ -79,6 +91,19 @@ pub struct KeySettings {
     pub max_access_ttl: Duration,
     /// How long after `exp` a token is still accepted.
     pub leeway: Duration,
+    /// How the files are kept.
+    pub files: SecretFiles,
+    /// The keys that were taken back.
+    pub revoked: RevokedKeys,
+}
+
+impl KeySettings {
+    /// With files in clear, and no key taken back.
+    #[must_use]
+    pub fn new(folder: PathBuf, algorithm: Algorithm, max_access_ttl: Duration, leeway: Duration) -> Self {
+        let (files, revoked) = (SecretFiles::plain(), RevokedKeys::default());
+        Self { folder, algorithm, max_access_ttl, leeway, files, revoked }
+    }
 }
 
 /// Where a key is in its life.
@@ -91,7 +116,7 @@ pub enum KeyState {
     Signing,
     /// Its successor signs; its last tokens still live.
     Verifying,
-    /// Nothing it signed is accepted.
+    /// Nothing it signed is accepted: its last token is dead, or it was revoked.
     Retired,
 }
 
@@ -127,23 +152,39 @@ impl Key {
 
 /// The keys as they are at one moment. Never empty.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "it is a list of keys, and what is known of all of them")]
 pub struct Keys {
     /// In the order in which they sign. A key's successor is the next one.
     keys: Vec<Arc<Key>>,
     /// How long a key verifies after its successor has taken over.
     overlap: Duration,
+    revoked: RevokedKeys,
 }
 
 impl Keys {
-    fn new(mut keys: Vec<Arc<Key>>, overlap: Duration) -> Self {
+    fn new(mut keys: Vec<Arc<Key>>, overlap: Duration, revoked: RevokedKeys) -> Self {
         // Two keys of the same instant need an order too, and the same one on every node.
         keys.sort_by_key(|key| (key.signs_from, key.created_at, key.kid()));
-        Self { keys, overlap }
+        Self { keys, overlap, revoked }
+    }
+
+    /// Whether any key is for this algorithm: tokens of others are not looked at any further.
+    #[must_use]
+    pub fn has(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.signing.verifying().algorithm() == algorithm)
+    }
+
+    /// Whether a key was taken back, in the ring or not.
+    #[must_use]
+    pub fn is_revoked(&self, kid: KeyId) -> bool {
+        self.revoked.contains(kid)
     }
 
     /// The key that signs at `now`: the one with the latest `signs_from` that is not after it.
     ///
-    /// If all are still to come, the first: then its predecessor was removed, and every verifier has it already.
+    /// If all are still to come, the first: then its predecessor was removed, and every verifier has it already. If all
+    /// are revoked, any: this node has not heard of the key that took over, and will in a moment; what it signs until then
+    /// is refused, and its clients refresh.
     #[must_use]
     pub fn signing(&self, now: Timestamp) -> &SigningKey {
         &self.keys[self.signing_index(now)].signing
@@ -152,7 +193,7 @@ impl Keys {
     /// The key of this id, if it verifies at `now`.
     #[must_use]
     pub fn verifying(&self, kid: KeyId, now: Timestamp) -> Option<&VerifyingKey> {
-        let index = self.keys.iter().position(|key| key.kid() == kid)?;
+        let index = self.position(kid)?;
         (self.state(index, now) != KeyState::Retired).then(|| self.keys[index].signing.verifying())
     }
 
@@ -174,12 +215,18 @@ impl Keys {
     #[must_use]
     pub fn jwks(&self, now: Timestamp) -> serde_json::Value {
         let live = self.keys.iter().enumerate().filter(|&(index, _)| self.state(index, now) != KeyState::Retired);
-        let keys: Vec<_> = live.map(|(_, key)| key.signing.verifying().jwk()).collect();
+        let keys: Vec<_> = live.filter_map(|(_, key)| key.signing.verifying().jwk()).collect();
         serde_json::json!({ "keys": keys })
     }
 
+    fn position(&self, kid: KeyId) -> Option<usize> {
+        self.keys.iter().position(|key| key.kid() == kid)
+    }
+
     fn signing_index(&self, now: Timestamp) -> usize {
-        self.keys.iter().rposition(|key| key.signs_from <= now).unwrap_or(0)
+        let is_good = |key: &Arc<Key>| !self.is_revoked(key.kid());
+        let signs = self.keys.iter().rposition(|key| key.signs_from <= now && is_good(key));
+        signs.or_else(|| self.keys.iter().position(is_good)).unwrap_or(0)
     }
 
     fn verifies_until(&self, index: usize) -> Option<Timestamp> {
@@ -187,6 +234,9 @@ impl Keys {
     }
 
     fn state(&self, index: usize, now: Timestamp) -> KeyState {
+        if self.is_revoked(self.keys[index].kid()) {
+            return KeyState::Retired;
+        }
         let signing = self.signing_index(now);
         if index == signing {
             KeyState::Signing
@@ -217,7 +267,7 @@ impl KeyRing {
     pub fn open(settings: KeySettings, now: Timestamp) -> Result<Self, KeyError> {
         prepare_folder(&settings.folder)?;
         let overlap = overlap(settings.max_access_ttl, settings.leeway);
-        let keys = Keys::new(read_or_create(&settings, now)?, overlap);
+        let keys = Keys::new(read_or_create(&settings, now)?, overlap, settings.revoked.clone());
         Ok(Self { settings, keys: ArcSwap::from_pointee(keys), writer: Mutex::new(()) })
     }
 
@@ -245,22 +295,80 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyError`]; [`KeyError::Full`] if there are [`MAX_KEYS`] already.
+    pub fn generate(&self, now: Timestamp, lead: Duration) -> Result<KeyInfo, KeyError> {
+        let file = self.draw(now, lead)?;
+        self.add(&file, now)
+    }
+
+    /// Makes a key and takes it up nowhere: a file that others are to have first.
+    ///
+    /// # Errors
+    /// [`KeyError::Generate`].
+    pub fn draw(&self, now: Timestamp, lead: Duration) -> Result<KeyFileBytes, KeyError> {
+        draw(self.settings.algorithm, now, now + lead).map(|(_, file)| file)
+    }
+
+    /// Takes up a key that was just made.
+    ///
+    /// # Errors
+    /// [`KeyError`]; [`KeyError::Full`] if there are [`MAX_KEYS`] already.
     ///
     /// # Panics
     /// Never: a ring has the key that was just added to it.
-    pub fn generate(&self, now: Timestamp, lead: Duration) -> Result<KeyInfo, KeyError> {
+    pub fn add(&self, (name, bytes): &KeyFileBytes, now: Timestamp) -> Result<KeyInfo, KeyError> {
         let _writer = self.writer();
-        let mut keys = read_folder(&self.settings.folder)?;
+        let path = self.settings.folder.join(name);
+        let mut keys = read_folder(&self.settings)?;
         if keys.len() >= MAX_KEYS {
             return Err(KeyError::Full { path: self.settings.folder.clone() });
         }
-        let key = create(&self.settings, now, now + lead)?;
+        let key = parse(bytes, &path).map_err(|problem| damaged(&path, problem))?;
         let kid = key.kid();
-        keys.push(key);
-        let keys = Keys::new(keys, self.read().overlap);
+        self.settings.files.write(&path, bytes)?;
+        keys.push(Arc::new(key));
+        let keys = self.keys_of(keys);
         let info = keys.list(now).into_iter().find(|info| info.kid == kid).expect("the key was added above");
         self.keys.store(Arc::new(keys));
         Ok(info)
+    }
+
+    /// What new keys are for.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.settings.algorithm
+    }
+
+    /// The key that will have signed last, of all that are good.
+    #[must_use]
+    pub fn newest(&self, now: Timestamp) -> Option<KeyInfo> {
+        let keys = self.read();
+        keys.list(now).into_iter().rev().find(|info| !keys.is_revoked(info.kid))
+    }
+
+    /// Whether a successor is due that signs after `lead`, if keys sign for `every` so long.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp, lead: Duration, every: Duration) -> bool {
+        self.newest(now).is_none_or(|newest| now + lead >= newest.signs_from + every)
+    }
+
+    /// The keys that were taken back.
+    #[must_use]
+    pub const fn revoked(&self) -> &RevokedKeys {
+        &self.settings.revoked
+    }
+
+    /// Removes the files of keys that were revoked, and says which. If none is left, makes one that signs at once.
+    ///
+    /// # Errors
+    /// [`KeyError`]; the next call goes on.
+    pub fn remove_revoked(&self, now: Timestamp) -> Result<Vec<KeyId>, KeyError> {
+        let current = self.keys.load_full();
+        let revoked: Vec<KeyId> =
+            current.keys.iter().map(|key| key.kid()).filter(|kid| current.is_revoked(*kid)).collect();
+        if !revoked.is_empty() {
+            self.reload(now)?;
+        }
+        Ok(revoked)
     }
 
     /// Deletes the keys that have been retired for `keep` or longer, with their files, and says which.
@@ -281,7 +389,7 @@ impl KeyRing {
             remove(&path_of(&self.settings.folder, key.kid()))?;
         }
         sync(&self.settings.folder)?;
-        self.keys.store(Arc::new(Keys::new(kept.to_vec(), current.overlap)));
+        self.keys.store(Arc::new(self.keys_of(kept.to_vec())));
         Ok(old.iter().map(|key| key.kid()).collect())
     }
 
@@ -292,19 +400,20 @@ impl KeyRing {
     pub fn reload(&self, now: Timestamp) -> Result<(), KeyError> {
         let _writer = self.writer();
         let keys = read_or_create(&self.settings, now)?;
-        self.keys.store(Arc::new(Keys::new(keys, self.read().overlap)));
+        self.keys.store(Arc::new(self.keys_of(keys)));
         Ok(())
     }
 
-    /// The key files by name, as another node should have them.
+    /// The key files by name and in clear, as another node should have them. No secrets are among them: they are for one
+    /// node.
     ///
     /// # Errors
     /// [`KeyError::File`].
     pub fn files(&self) -> Result<Vec<KeyFileBytes>, KeyError> {
         let mut files = Vec::new();
-        for key in &self.read().keys {
+        for key in self.read().keys.iter().filter(|key| key.signing.verifying().algorithm().is_public()) {
             let path = path_of(&self.settings.folder, key.kid());
-            if let Some(bytes) = secret::read_private(&path)? {
+            if let Some(bytes) = self.settings.files.read(&path)? {
                 files.push((format!("{}.json", key.kid()), bytes));
             }
         }
@@ -331,7 +440,7 @@ impl KeyRing {
             let kid = stem.ok_or_else(|| damaged("its name is not its kid"))?;
             if !has(kid) {
                 parse(bytes, &path).map_err(damaged)?;
-                secret::write_private(&path, bytes)?;
+                self.settings.files.write(&path, bytes)?;
             }
             wanted.push(kid);
         }
@@ -352,7 +461,12 @@ impl KeyRing {
     pub fn set_max_access_ttl(&self, max_access_ttl: Duration) {
         let _writer = self.writer();
         let overlap = overlap(max_access_ttl, self.settings.leeway);
-        self.keys.store(Arc::new(Keys { keys: self.read().keys.clone(), overlap }));
+        let Keys { keys, revoked, .. } = &**self.read();
+        self.keys.store(Arc::new(Keys { keys: keys.clone(), overlap, revoked: revoked.clone() }));
+    }
+
+    fn keys_of(&self, keys: Vec<Arc<Key>>) -> Keys {
+        Keys::new(keys, self.read().overlap, self.settings.revoked.clone())
     }
 
     fn writer(&self) -> MutexGuard<'_, ()> {
@@ -373,7 +487,7 @@ struct KeyFile<'a> {
     alg: &'a str,
     created_at: Timestamp,
     signs_from: Timestamp,
-    /// PKCS#8 in base64url.
+    /// PKCS#8 in base64url; for HS256 the secret itself.
     private: &'a str,
 }
 
@@ -396,14 +510,18 @@ fn prepare_folder(folder: &Path) -> Result<(), KeyError> {
 }
 
 fn read_or_create(settings: &KeySettings, now: Timestamp) -> Result<Vec<Arc<Key>>, KeyError> {
-    let mut keys = read_folder(&settings.folder)?;
+    let mut keys = read_folder(settings)?;
     if keys.is_empty() {
-        keys.push(create(settings, now, now)?);
+        let (key, (name, bytes)) = draw(settings.algorithm, now, now)?;
+        settings.files.write(&settings.folder.join(name), &bytes)?;
+        keys.push(Arc::new(key));
     }
     Ok(keys)
 }
 
-fn read_folder(folder: &Path) -> Result<Vec<Arc<Key>>, KeyError> {
+/// The keys in the folder. Files of keys that were revoked are removed: whoever has put them back must not keep them.
+fn read_folder(settings: &KeySettings) -> Result<Vec<Arc<Key>>, KeyError> {
+    let folder = settings.folder.as_path();
     let mut keys = Vec::new();
     for entry in fs::read_dir(folder).map_err(SecretFileError::io(folder))? {
         let path = entry.map_err(SecretFileError::io(folder))?.path();
@@ -411,13 +529,15 @@ fn read_folder(folder: &Path) -> Result<Vec<Arc<Key>>, KeyError> {
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if stem.is_some_and(|kid| settings.revoked.contains(kid)) {
+            remove(&path)?;
+            sync(folder)?;
+            continue;
+        }
         // `None`: removed since the folder was listed.
-        let Some(bytes) = secret::read_private(&path)? else { continue };
-        let key = parse(&bytes, &path).map_err(|problem| SecretFileError::Damaged {
-            path: path.clone(),
-            problem,
-            loss: "tokens signed by it are refused then",
-        })?;
+        let Some(bytes) = settings.files.read(&path)? else { continue };
+        let key = parse(&bytes, &path).map_err(|problem| damaged(&path, problem))?;
         if keys.len() >= MAX_KEYS {
             return Err(KeyError::Full { path: folder.to_owned() });
         }
@@ -426,13 +546,17 @@ fn read_folder(folder: &Path) -> Result<Vec<Arc<Key>>, KeyError> {
     Ok(keys)
 }
 
+fn damaged(path: &Path, problem: &'static str) -> SecretFileError {
+    SecretFileError::Damaged { path: path.to_owned(), problem, loss: "tokens signed by it are refused then" }
+}
+
 /// The key in a file, or what is wrong with the file.
 fn parse(bytes: &[u8], path: &Path) -> Result<Key, &'static str> {
     let file: KeyFile<'_> = serde_json::from_slice(bytes)
         .map_err(|_| "it is not JSON with the members kid, alg, created_at, signs_from and private")?;
     let algorithm = Algorithm::from_name(file.alg).ok_or("its alg is not known to this version")?;
-    let pkcs8 = URL_SAFE_NO_PAD.decode(file.private).map(Zeroizing::new).map_err(|_| "its private is not base64url")?;
-    let signing = SigningKey::from_pkcs8(algorithm, &pkcs8).ok_or("its private is not a key for its alg")?;
+    let private = URL_SAFE_NO_PAD.decode(file.private).map(Zeroizing::new);
+    let signing = SigningKey::from_private(algorithm, &private.map_err(|_| "its private is not base64url")?)?;
     if signing.verifying().kid() != file.kid {
         return Err("its kid is not the thumbprint of its key");
     }
@@ -442,17 +566,18 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Key, &'static str> {
     Ok(Key { created_at: file.created_at, signs_from: file.signs_from, signing })
 }
 
-fn create(settings: &KeySettings, created_at: Timestamp, signs_from: Timestamp) -> Result<Arc<Key>, KeyError> {
-    let pkcs8 = settings.algorithm.generate().map_err(|_| KeyError::Generate)?;
-    let signing = SigningKey::from_pkcs8(settings.algorithm, &pkcs8).ok_or(KeyError::Generate)?;
+/// A new key, and the file that it is kept in.
+fn draw(algorithm: Algorithm, created_at: Timestamp, signs_from: Timestamp) -> Result<(Key, KeyFileBytes), KeyError> {
+    let private = algorithm.generate().map_err(|_| KeyError::Generate)?;
+    let signing = SigningKey::from_private(algorithm, &private).map_err(|_| KeyError::Generate)?;
     let key = Key { created_at, signs_from, signing };
-    let private = Zeroizing::new(URL_SAFE_NO_PAD.encode(&pkcs8));
-    let file = KeyFile { kid: key.kid(), alg: settings.algorithm.name(), created_at, signs_from, private: &private };
+    let private = Zeroizing::new(URL_SAFE_NO_PAD.encode(&private));
+    let file = KeyFile { kid: key.kid(), alg: algorithm.name(), created_at, signs_from, private: &private };
     // Room for all of it, since a buffer that grows leaves a copy behind that is not wiped.
     let mut json = Zeroizing::new(Vec::with_capacity(private.len() + 256));
     serde_json::to_writer(&mut *json, &file).expect("strings and integers are written as JSON");
-    secret::write_private(&path_of(&settings.folder, key.kid()), &json)?;
-    Ok(Arc::new(key))
+    let name = format!("{}.json", key.kid());
+    Ok((key, (name, json)))
 }
 
 fn remove(path: &Path) -> Result<(), SecretFileError> {

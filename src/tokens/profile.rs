@@ -31,7 +31,7 @@ pub(super) const TYPE: &str = "at+jwt";
 
 /// Why a token was refused.
 ///
-/// For logs and metrics. Who sent the token is told [`Refusal::is_expired`] at most.
+/// For logs and metrics. Who sent the token is told at most whether it was good once, and a refresh may help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// Longer than [`MAX_TOKEN_BYTES`].
@@ -43,7 +43,7 @@ pub enum Refusal {
     /// The header is not an object of exactly `alg`, `typ` and `kid`, all strings.
     #[error("the header does not have exactly the members alg, typ and kid, once each and as strings")]
     Header,
-    /// `alg` is not on the list.
+    /// `alg` is not on the list: not one that we know, or not one that any of our keys is for.
     #[error("the algorithm is not allowed")]
     Algorithm,
     /// `typ` is not `at+jwt`: another kind of token (RFC 8725 §3.11).
@@ -52,6 +52,9 @@ pub enum Refusal {
     /// `kid` is not the id of a key that verifies now.
     #[error("no key of this id verifies now")]
     Key,
+    /// The key was taken back, and everything it has signed with it. A session that the token was of lives on.
+    #[error("the key was taken back")]
+    RevokedKey,
     /// The key is for another algorithm than the header names.
     #[error("the key is for another algorithm")]
     KeyAlgorithm,
@@ -85,12 +88,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the token was good once and a refresh may help. Every other refusal means "invalid".
-    #[must_use]
-    pub const fn is_expired(self) -> bool {
-        matches!(self, Self::Expired)
-    }
-
     /// The refusal as the value of a metric's label.
     #[must_use]
     pub const fn as_label(self) -> &'static str {
@@ -101,6 +98,7 @@ impl Refusal {
             Self::Algorithm => "algorithm",
             Self::Type => "type",
             Self::Key => "key",
+            Self::RevokedKey => "revoked_key",
             Self::KeyAlgorithm => "key_algorithm",
             Self::Signature => "signature",
             Self::Claims => "claims",
@@ -150,7 +148,7 @@ impl<'a> Header<'a> {
 struct Parts<'a> {
     /// The first two parts with the dot between them: what is signed (RFC 7515 §5.2).
     message: &'a str,
-    signature: &'a str,
+    signature: Vec<u8>,
     header: Vec<u8>,
     claims: Vec<u8>,
 }
@@ -163,9 +161,8 @@ impl<'a> Parts<'a> {
         let (message, signature) = token.rsplit_once('.').ok_or(Refusal::Form)?;
         // A further dot is left in `claims`, where it is outside the alphabet.
         let (header, claims) = message.split_once('.').ok_or(Refusal::Form)?;
-        // Decoded here too, although the library decodes it again: a part that has a second spelling is refused before
-        // anything is read from the others.
-        decode(signature)?;
+        // First of all: a part that has a second spelling is refused before anything is read from the others.
+        let signature = decode(signature)?;
         Ok(Self { message, signature, header: decode(header)?, claims: decode(claims)? })
     }
 }
@@ -189,16 +186,21 @@ pub(super) fn verify(
 ) -> Result<(Claims, KeyId), Refusal> {
     let parts = Parts::split(token)?;
     let header = Header::parse(&parts.header)?;
-    let algorithm = Algorithm::from_name(header.alg).ok_or(Refusal::Algorithm)?;
+    // The list is of what our keys are for: where nothing is signed with a secret, a secret verifies nothing.
+    let allowed = Algorithm::from_name(header.alg).filter(|algorithm| keys.has(*algorithm));
+    let algorithm = allowed.ok_or(Refusal::Algorithm)?;
     if header.typ != TYPE {
         return Err(Refusal::Type);
     }
     let kid = header.kid.parse().map_err(|_| Refusal::Key)?;
+    if keys.is_revoked(kid) {
+        return Err(Refusal::RevokedKey);
+    }
     let key = keys.verifying(kid, now).ok_or(Refusal::Key)?;
     if key.algorithm() != algorithm {
         return Err(Refusal::KeyAlgorithm);
     }
-    if !key.verify(parts.message.as_bytes(), parts.signature) {
+    if !key.verify(parts.message.as_bytes(), &parts.signature) {
         return Err(Refusal::Signature);
     }
     let claims = Claims::parse(&parts.claims)?;

@@ -12,11 +12,12 @@ use std::{
 };
 
 /// What each module may use of the others. What is not named here may not exist.
-const MAY_USE: [(&str, &[&str]); 24] = [
+const MAY_USE: [(&str, &[&str]); 25] = [
     // Leaves.
     ("secret", &[]),
     ("clock", &[]),
     ("ids", &["secret"]),
+    ("revoked_keys", &["ids"]),
     ("telemetry", &[]),
     ("database", &[]),
     ("cookies", &[]),
@@ -25,12 +26,12 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("lifecycle", &["secret"]),
     ("instance", &["config", "secret"]),
     // The domain.
-    ("tokens", &["clock", "ids", "secret"]),
+    ("tokens", &["clock", "ids", "revoked_keys", "secret"]),
     ("passwords", &["secret"]),
-    ("revocation", &["clock", "database", "ids", "secret", "telemetry"]),
+    ("revocation", &["clock", "database", "ids", "revoked_keys", "secret", "telemetry"]),
     ("users", &["clock", "database", "ids", "passwords"]),
     ("vault", &["database", "secret"]),
-    ("keystore", &["clock", "secret", "tokens", "vault"]),
+    ("keystore", &["clock", "ids", "revoked_keys", "secret", "tokens", "vault"]),
     (
         "sessions",
         &["clock", "csrf", "database", "ids", "passwords", "revocation", "secret", "telemetry", "tokens", "users"],

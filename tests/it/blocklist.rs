@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kickout::{
     clock::{Clock, Timestamp},
-    ids::{DeploymentId, Generation, LedgerId, NodeId, Seq, SessionId, Subject, TokenId},
+    ids::{DeploymentId, Generation, KeyId, LedgerId, NodeId, Seq, SessionId, Subject, TokenId},
     revocation::{
         Cause, Presented, Target,
         blocklist::{Blocklist, BlocklistError, Listener, Message, Settings},
@@ -53,6 +53,7 @@ fn presented(epoch: LedgerId, generation: i64) -> Presented {
         subject: Subject::random(),
         generation: Generation(generation),
         epoch,
+        key: KeyId::of([0; 32]),
     }
 }
 

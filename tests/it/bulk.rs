@@ -51,6 +51,7 @@ impl Office {
             subject: Subject::random(),
             generation: kickout::ids::Generation(0),
             epoch: self.node.ledger.id(),
+            key: kickout::ids::KeyId::of([0; 32]),
         }
     }
 

@@ -4,10 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use kickout::{
+    clock::Timestamp,
     database::{DatabaseError, Value, sql},
-    ids::{Generation, LedgerId, Seq, SessionId, Subject, TokenId},
+    ids::{Generation, KeyId, LedgerId, Seq, SessionId, Subject, TokenId},
     revocation::{
-        Act, Cause, Ignorance, Outcome, Presented, RevokeError, Revoker, Tier, Verdict,
+        Act, Cause, Ignorance, Outcome, Presented, RevokeError, Revoker, Target, Tier, Verdict,
+        feed::Row,
         sync::{LoadError, NodeState},
     },
     telemetry::metrics::Metrics,
@@ -23,6 +25,7 @@ on_both!(
     a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation,
     nothing_left_to_do_is_said_and_names_the_row_that_did_it,
     an_entry_outlives_every_token_it_denies_and_then_goes,
+    a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned,
     a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed,
     a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone,
     a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing,
@@ -146,6 +149,56 @@ async fn an_entry_outlives_every_token_it_denies_and_then_goes(store: Store) {
     assert_eq!(node.replica.applied(), Seq(1), "a pruned history still has its number");
     node.done(Act::Token(one.token)).await;
     assert_eq!(node.replica.applied(), Seq(2));
+}
+
+async fn a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned(store: Store) {
+    let mut node = Node::start(store).await;
+    let alice = node.user().await;
+    let good = node.session(alice, 0).await;
+    let signed = Presented { key: KeyId::of([9; 32]), ..node.session(alice, 0).await };
+    node.done(Act::Token(TokenId::random())).await;
+    let both = [Act::Key(signed.key), Act::Session { session: good.session, of: None }, Act::Key(signed.key)];
+    let said: Vec<_> = node.record(&both).await.into_iter().map(done).collect();
+    assert_eq!((said[0].target, said[0].already, said[2].already), (Target::Key(signed.key), false, true));
+    node.done(Act::Token(TokenId::random())).await;
+    let again = node.done(Act::Key(signed.key)).await;
+    assert_eq!((again.seq, again.already), (Seq(2), true));
+    let other = Presented { key: KeyId::of([8; 32]), ..signed };
+    // Also one that the filter is not sure of, and one that must log in.
+    let spared = Presented { generation: Generation(1), ..signed };
+    let ended = Presented { key: signed.key, ..node.session(alice, 0).await };
+    node.done(Act::Subject { subject: alice, keep: Some(signed.session) }).await;
+    for round in 0..4 {
+        assert_eq!(node.verdict(&spared).await, Verdict::Revoked(Cause::Key), "round {round}");
+        assert_eq!(node.ledger.cause(&spared, Seq(4)).await.unwrap(), Some(Cause::Key));
+        let lives = Presented { generation: Generation(1), ..other };
+        assert_eq!(node.verdict(&lives).await, Verdict::Active, "another key of the same session");
+        assert_eq!(node.ledger.cause(&lives, Seq(4)).await.unwrap(), None);
+        assert_eq!(node.ledger.revoked_keys().await.unwrap(), [signed.key]);
+        let fresh = Presented { key: signed.key, ..node.session(node.user().await, 1).await };
+        assert_eq!(node.verdict(&fresh).await, Verdict::Revoked(Cause::Key), "surely not in the filter, and dead");
+        if round == 1 {
+            assert_eq!(node.verdict(&ended).await, Verdict::Revoked(Cause::Subject), "log in, not refresh");
+            assert_eq!(node.ledger.cause(&ended, Seq(4)).await.unwrap(), Some(Cause::Subject));
+        }
+        if round == 2 {
+            // All rows but one are pruned, from before it and from after it.
+            node.advance(Duration::from_hours(24 * 365 * 100)).await;
+            node.ledger.keep_time().await.unwrap();
+            // A leap of this machine's clock counts when it has lasted.
+            node.advance(Duration::from_mins(10)).await;
+            assert_eq!(node.ledger.prune(1000).await.unwrap(), 4);
+            assert_eq!(node.ledger.prune_backlog().await.unwrap(), 0);
+        }
+        node = node.restart(TTL).await;
+        assert_eq!(node.replica.applied(), Seq(4));
+    }
+    node.done(Act::Token(other.token)).await;
+    assert_eq!(node.verdict(&other).await, Verdict::Revoked(Cause::Token), "the history goes on");
+    // What a server has lost is given back like anything else.
+    let lost = KeyId::of([7; 32]);
+    node.done(Act::Again(Row { target: Target::Key(lost), floor: None, until: Timestamp::from_millis(0) })).await;
+    assert_eq!(node.ledger.revoked_keys().await.unwrap(), [signed.key, lost]);
 }
 
 async fn a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed(store: Store) {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use kickout::{
     clock::Clock,
     database::Database,
-    ids::{Generation, SessionId, Subject, TokenId},
+    ids::{Generation, KeyId, SessionId, Subject, TokenId},
     revocation::{
         Act, Checker, Ignorance, Presented, Receipt, Revoker, Verdict,
         filter::Settings,
@@ -84,6 +84,7 @@ impl Member {
             subject: Subject::random(),
             generation: Generation(0),
             epoch: self.ledger.id(),
+            key: KeyId::of([0; 32]),
         }
     }
 

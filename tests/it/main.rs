@@ -31,6 +31,7 @@
 //! | [`blocklist`] | what Redis promises: a hit means revoked, a miss means nothing, an outage is soon told |
 //! | [`postgres_outages`] | a PostgreSQL that stops, or loses an answer, costs nothing acknowledged |
 //! | [`vault`] | what nodes share is the same on all, and the database alone knows nothing of it |
+//! | [`keys`] | each algorithm is good elsewhere, a rotation refuses nobody, a key taken back is good nowhere for good |
 //! | [`fault_nodes`] | nodes that die, stand still or come back hold up the others for one hold, and accept nothing that ended |
 //! | [`fault_network`] | a node that is cut off from SQL stops at its hold, and holds up nobody |
 //! | [`fault_postgres`] | PostgreSQL stopped or restored costs nothing acknowledged, and nothing that ends from then on |
@@ -59,6 +60,7 @@ mod fault_redis;
 mod fault_stale;
 mod hardening;
 mod http_contract;
+mod keys;
 mod leases;
 mod lifecycle;
 mod log_grep;

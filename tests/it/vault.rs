@@ -10,6 +10,7 @@ use kickout::{
     instance::DataFolder,
     keystore::KeysError,
     revocation::ledger::Ledger,
+    secret::SecretFiles,
     vault::{Vault, VaultError},
 };
 use tempfile::TempDir;
@@ -75,7 +76,8 @@ async fn an_entry_is_opened_under_its_own_name_and_key_only_and_is_nowhere_in_cl
 async fn nodes_that_start_at_the_same_moment_have_the_same_keys_and_the_same_secret() {
     let url = postgres::Server::shared().database().await;
     let nodes = all((0..5).map(|_| node(&url, KEY))).await;
-    let secret = |root: &TempDir| std::fs::read(root.path().join("data/server.secret")).unwrap();
+    let files = SecretFiles::under(KEY).unwrap();
+    let secret = |root: &TempDir| files.read(&root.path().join("data/server.secret")).unwrap().unwrap();
     let first = secret(&nodes[0].0);
     let keys = |app: &App| app.keys().list(Clock::System.wall()).into_iter().map(|key| key.kid).collect::<Vec<_>>();
     let mut seen = Vec::new();

@@ -10,6 +10,8 @@
 //! # What is modelled, and why that is sound
 //!
 //! - `ArcSwap`: an index that is stored with a release and loaded with an acquire. The real one is stronger.
+//! - The set of revoked keys: the real one, whose steps loom does not see. It stands where the floor stands, before
+//!   `applied` in an applier and after the lease in a check, and is as atomic.
 //! - `quick_cache`: one map under a lock that readers share, as each of its shards is. All models ask for one id.
 //! - The ledger: a number, stored and loaded relaxed. A look need not see a commit, but for what the node's own order
 //!   says that it must.
@@ -61,6 +63,7 @@
 use kickout::{
     clock, ids,
     revocation::{Target, feed, known},
+    revoked_keys,
 };
 
 mod secret {

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json,
     extract::{Path, State},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, header, request::Parts};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
 use crate::{
     config::Accept,
@@ -17,6 +17,7 @@ use crate::{
         state::{AppState, Trust},
     },
     revocation::OnStale,
+    secret,
     sessions::Sessions,
     tokens::KeyRing,
 };
@@ -94,12 +95,32 @@ fn original_method(parts: &Parts, trust: &Trust) -> Method {
     }
 }
 
-/// `GET /.well-known/jwks.json`: the public keys (RFC 7517).
+/// `GET /.well-known/jwks.json`: the public keys (RFC 7517), also those that will sign only later.
+///
+/// As `application/json` and not `application/jwk-set+json` (RFC 7517 §8.5.1): both are JSON, clients take either from a
+/// URL that they were given, and some look for the former. One type for all also needs no `Vary`.
 pub async fn jwks(
     State(keys): State<Arc<KeyRing>>,
     State(sessions): State<Sessions>,
     State(trust): State<Arc<Trust>>,
-) -> impl IntoResponse {
+    headers: HeaderMap,
+) -> Response {
+    let body = keys.jwks(sessions.clock().now()).to_string();
+    // Of these very bytes, so it is a strong one.
+    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(secret::sha256(body.as_bytes())));
     let caching = format!("public, max-age={}", trust.jwks_max_age);
-    ([(header::CACHE_CONTROL, caching)], Json(keys.jwks(sessions.clock().now())))
+    let is_known = has_tag(&headers, &tag);
+    let head = [(header::CACHE_CONTROL, caching), (header::ETAG, tag)];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, head).into_response();
+    }
+    (head, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Whether `If-None-Match` names a tag (RFC 9110 §13.1.2), by the weak comparison.
+fn has_tag(headers: &HeaderMap, tag: &str) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    // Our tags have no comma in them, so what is cut out of another's is none of ours.
+    let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }

@@ -15,13 +15,14 @@ use super::super::{
 /// The value of a token or a session: there is nothing more to say.
 const REVOKED: &str = "1";
 
-/// The key of a target in one life of the ledger; `None` for everything, which every node holds as a number.
+/// The key of a target in one life of the ledger; `None` for everything and for signing keys, which every node holds
+/// exactly.
 pub(super) fn key(prefix: &str, ledger: LedgerId, target: Target) -> Option<String> {
     match target {
         Target::Token(id) => Some(of_token(prefix, ledger, id)),
         Target::Session(id) => Some(of_session(prefix, ledger, id)),
         Target::Subject(id) => Some(of_subject(prefix, ledger, id)),
-        Target::Everything => None,
+        Target::Everything | Target::Key(_) => None,
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) fn value(row: &Row, now: Timestamp) -> Option<(String, u64)> {
     let value = match row.target {
         Target::Token(_) | Target::Session(_) => REVOKED.to_owned(),
         Target::Subject(_) => Written(row.floor?).to_string(),
-        Target::Everything => return None,
+        Target::Everything | Target::Key(_) => return None,
     };
     // Redis refuses a life that ends after the year 292 million.
     Some((value, life_ms.min(LONGEST_LIFE_MS)))
@@ -105,6 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::KeyId;
 
     fn presented(generation: i64) -> Presented {
         Presented {
@@ -113,6 +115,7 @@ mod tests {
             subject: Subject::random(),
             generation: Generation(generation),
             epoch: LedgerId::random(),
+            key: KeyId::of([0; 32]),
         }
     }
 
@@ -151,6 +154,7 @@ mod tests {
         assert_eq!(value(&row(Target::Subject(Subject::random()), None, 2000), now), None, "no floor, no entry");
         let floor = Some(Floor { generation: Generation(1), except: Except::Nothing });
         assert_eq!(value(&row(Target::Everything, floor, 2000), now), None);
+        assert_eq!(value(&row(Target::Key(KeyId::of([0; 32])), None, 2000), now), None);
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
-    ids::{Generation, LedgerId, NodeId, Seq, SessionId, Subject, TokenId},
+    ids::{Generation, KeyId, LedgerId, NodeId, Seq, SessionId, Subject, TokenId},
 };
 
 use super::super::{
@@ -150,6 +150,10 @@ enum WireRow {
         except: Option<SessionId>,
         until: Timestamp,
     },
+    Key {
+        id: KeyId,
+        until: Timestamp,
+    },
 }
 
 impl WireRow {
@@ -164,6 +168,7 @@ impl WireRow {
             (Target::Everything, Some(Floor { generation: floor, except })) => {
                 Self::Everything { floor, except: except.id(), until }
             }
+            (Target::Key(id), None) => Self::Key { id, until },
             _ => return None,
         })
     }
@@ -180,6 +185,7 @@ impl WireRow {
             Self::Everything { floor: generation, except, until } => {
                 Row { target: Target::Everything, floor: Some(Floor { generation, except: Except::of(except) }), until }
             }
+            Self::Key { id, until } => Row { target: Target::Key(id), floor: None, until },
         }
     }
 }
@@ -207,6 +213,7 @@ mod tests {
             (id().prop_map(Target::Session), Just(None)),
             (id().prop_map(Target::Subject), floor()),
             (Just(Target::Everything), floor()),
+            (any::<[u8; 32]>().prop_map(|id| Target::Key(KeyId::of(id))), Just(None)),
         ];
         (target, any::<i64>()).prop_map(|((target, floor), until)| Row {
             target,

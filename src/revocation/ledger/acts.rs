@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::{Target, feed::Row};
-use crate::ids::{Generation, Seq, SessionId, Subject, TokenId};
+use crate::ids::{Generation, KeyId, Seq, SessionId, Subject, TokenId};
 
 /// An act that ends access, as the use cases ask for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Act {
     Delete(Subject),
     /// Every session and token there is dies.
     Everything,
+    /// A signing key, and whatever it has signed or ever will. Sessions live on.
+    Key(KeyId),
     /// Many ids of one kind die.
     Many(Many),
     /// What was recorded before and is in this ledger no more: a server that knew less has taken over.

@@ -9,19 +9,23 @@ use super::{
 use crate::{
     clock::Timestamp,
     database::{self, DatabaseError},
-    ids::{Generation, LedgerId, Seq, SessionId},
+    ids::{Generation, KeyId, LedgerId, Seq, SessionId},
 };
 
 /// The columns `kind` and `id` of a target.
 pub(super) fn columns(target: Target) -> (i64, Vec<u8>) {
-    let (kind, id) = match target {
-        Target::Token(id) => (1, Some(id.uuid())),
-        Target::Session(id) => (2, Some(id.uuid())),
-        Target::Subject(id) => (3, Some(id.uuid())),
-        Target::Everything => (4, None),
-    };
-    (kind, id.map_or_else(Vec::new, |id| id.as_bytes().to_vec()))
+    let bytes = |id: Uuid| id.as_bytes().to_vec();
+    match target {
+        Target::Token(id) => (1, bytes(id.uuid())),
+        Target::Session(id) => (2, bytes(id.uuid())),
+        Target::Subject(id) => (3, bytes(id.uuid())),
+        Target::Everything => (4, Vec::new()),
+        Target::Key(id) => (KEY, id.as_bytes().to_vec()),
+    }
 }
+
+/// The column `kind` of a signing key. These rows have no end: whoever reads or prunes by time leaves them out.
+pub(super) const KEY: i64 = 5;
 
 /// Transactions from their rows in order. With `is_cut` the last one may go on beyond these rows, and is left out.
 pub(in crate::revocation) fn batches(
@@ -53,6 +57,7 @@ pub(super) fn read_row(row: &database::Row) -> Result<Row, DatabaseError> {
         2 => Target::Session(uuid()?.into()),
         3 => Target::Subject(uuid()?.into()),
         4 => Target::Everything,
+        KEY => Target::Key(key_id(&id)?),
         other => {
             return Err(DatabaseError::Foreign(format!(
                 "a revocation of kind {other}, which this version does not know; start a version that does"
@@ -64,6 +69,12 @@ pub(super) fn read_row(row: &database::Row) -> Result<Row, DatabaseError> {
         return Err(DatabaseError::Foreign(format!("a revocation of kind {kind} whose floor does not fit")));
     }
     Ok(Row { target, floor, until: Timestamp::from_millis(row.int("until")?) })
+}
+
+/// The signing key whose bytes these are.
+pub(super) fn key_id(bytes: &[u8]) -> Result<KeyId, DatabaseError> {
+    let bytes = bytes.try_into().map_err(|_| DatabaseError::Foreign("a revoked key's id is not 32 bytes".into()))?;
+    Ok(KeyId::of(bytes))
 }
 
 pub(super) fn read_floor(row: &database::Row) -> Result<Option<Floor>, DatabaseError> {

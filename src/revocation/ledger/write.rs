@@ -36,6 +36,10 @@ use crate::{
 /// Stands for "the number that this transaction will take", until it is known.
 const THIS: Seq = Seq(i64::MAX);
 
+/// When the row of a signing key ends: never. A stolen key signs tokens with ever later dates. The number is the last
+/// millisecond of the year 9999, beyond the last date that a token can name.
+const FOREVER: Timestamp = Timestamp::from_millis(253_402_300_799_999);
+
 /// The state of one recording transaction.
 pub(super) struct Write<'a> {
     tx: &'a mut Transaction,
@@ -108,13 +112,8 @@ impl<'a> Write<'a> {
 
     async fn act(&mut self, act: &Act) -> Result<Outcome, DatabaseError> {
         match act {
-            Act::Token(token) => {
-                let target = Target::Token(*token);
-                if self.ended.contains(&target) || self.find(target).await?.is_some() {
-                    return self.already(target).await;
-                }
-                Ok(self.new_row(target, None, Lifted::None))
-            }
+            Act::Token(token) => self.name(Target::Token(*token)).await,
+            Act::Key(key) => self.name(Target::Key(*key)).await,
             Act::Session { session, of } => self.end_session(*session, *of).await,
             Act::Subject { subject, keep } => self.end_subject(*subject, *keep).await,
             Act::Password { subject, version, password, keep } => {
@@ -135,6 +134,14 @@ impl<'a> Write<'a> {
             Act::Again(row) => self.again(row).await,
             Act::Many(many) => self.many(many).await,
         }
+    }
+
+    /// A row and nothing else.
+    async fn name(&mut self, target: Target) -> Result<Outcome, DatabaseError> {
+        if self.ended.contains(&target) || self.find(target).await?.is_some() {
+            return self.already(target).await;
+        }
+        Ok(self.new_row(target, None, Lifted::None))
     }
 
     async fn ban(&mut self, subject: Subject) -> Result<Outcome, DatabaseError> {
@@ -218,10 +225,7 @@ impl<'a> Write<'a> {
             if let Target::Session(session) = row.target {
                 self.close(session).await?;
             }
-            if self.ended.contains(&row.target) || self.find(row.target).await?.is_some() {
-                return self.already(row.target).await;
-            }
-            return Ok(self.new_row(row.target, None, Lifted::None));
+            return self.name(row.target).await;
         };
         let Target::Subject(subject) = row.target else {
             // A floor over everything is drawn anew, above the lost one and above what has been issued since; once, since
@@ -402,7 +406,9 @@ impl<'a> Write<'a> {
                 done.seq = cursor.seq;
             }
         }
-        let rows = self.rows.iter().map(|row| Row { target: row.target, floor: row.floor, until }).collect();
+        let until = |target| if let Target::Key(_) = target { FOREVER } else { until };
+        let row = |row: &New| Row { target: row.target, floor: row.floor, until: until(row.target) };
+        let rows = self.rows.iter().map(row).collect();
         Ok(Batch { ledger: self.ledger.id, prev, cursor, rows })
     }
 
@@ -437,9 +443,13 @@ impl<'a> Write<'a> {
     }
 
     async fn insert(&mut self, prev: Tag, cursor: Cursor, until: Timestamp) -> Result<(), DatabaseError> {
-        // Five values that all rows share, then five of each.
-        let tuples: Vec<String> =
-            (0..self.rows.len()).map(|n| format!("($1, $2, $3, $4, $5, {})", placeholders(6 + 5 * n, 5))).collect();
+        // Five values that all rows share, then five of each. A signing key has another end than the rest.
+        let forever = FOREVER.as_millis().to_string();
+        let tuple = |(n, row): (usize, &New)| {
+            let until = if let Target::Key(_) = row.target { &forever } else { "$5" };
+            format!("($1, $2, $3, $4, {until}, {})", placeholders(6 + 5 * n, 5))
+        };
+        let tuples: Vec<String> = self.rows.iter().enumerate().map(tuple).collect();
         let mut query = Query::assembled(format!(
             "INSERT INTO revocations (seq, prev, tag, op, until, n, kind, id, floor, except_sid) VALUES {}",
             tuples.join(", ")
@@ -475,9 +485,9 @@ fn locked(act: &Act) -> Vec<Uuid> {
         Act::Again(row) => match row.target {
             Target::Session(session) => vec![session.uuid()],
             Target::Subject(subject) => vec![subject.uuid()],
-            Target::Token(_) | Target::Everything => Vec::new(),
+            Target::Token(_) | Target::Everything | Target::Key(_) => Vec::new(),
         },
         Act::Many(many) if many.kind != ManyKind::Token => many.ids.clone(),
-        Act::Many(_) | Act::Token(_) | Act::Everything => Vec::new(),
+        Act::Many(_) | Act::Token(_) | Act::Key(_) | Act::Everything => Vec::new(),
     }
 }

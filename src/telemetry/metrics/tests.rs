@@ -76,7 +76,7 @@ fn series_that_make_sense_are_shown_at_zero_and_others_are_not() {
     let metrics = Metrics::new();
     let text = metrics.render();
     let checks = text.lines().filter(|line| line.starts_with("kickout_checks_total{")).count();
-    assert_eq!(checks, (1 + 6 + 3) * 5);
+    assert_eq!(checks, (1 + 7 + 3) * 5);
     assert_eq!(value(&metrics, r#"kickout_checks_total{verdict="revoked",cause="session",tier="ledger"}"#), Some(0.0));
     assert_eq!(value(&metrics, r#"kickout_checks_total{verdict="active",cause="token",tier="ledger"}"#), None);
 }

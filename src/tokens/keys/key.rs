@@ -1,33 +1,65 @@
-//! One key: its name, its algorithm, its private and its public half.
+//! One key: its algorithm, its private and its public half.
+//!
+//! A key is for one algorithm, and its halves are values of that algorithm's own: an RSA key cannot be taken for a
+//! secret, whatever a token's header says.
+//!
+//! Keys are read once and kept as the library has them. Reading an RSA key costs more than a signature with it.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::{
+    encoding::AsDer,
+    error::Unspecified,
+    hmac,
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+        ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents,
+    },
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{DecodingKey, EncodingKey, crypto};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::secret;
+use crate::{ids::KeyId, secret};
 
-/// The signature algorithms that tokens may carry; nothing outside this list is looked at.
+/// The size of a new RSA key: 112 bits of security, which NIST SP 800-57 takes until 2030. A signature here has to hold
+/// for as long as a token lives, and a key for a few months; 3072 bits would add 170 characters to every request and
+/// take three times as long to sign. A longer key that is put into the folder is taken.
+const RSA_SIZE: KeySize = KeySize::Rsa2048;
+
+/// The shortest secret of HS256, in bytes: as long as the hash (RFC 7518 §3.2). New ones have as many.
+const SECRET_BYTES: usize = 32;
+
+/// The algorithms that tokens may carry; nothing outside this list is looked at.
 ///
 /// To add one: a variant, its arm in each `match` of this file, and a test vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Algorithm {
     /// Ed25519 under its JOSE name (RFC 8037 §3.1).
     EdDSA,
+    /// ECDSA with P-256 and SHA-256 (RFC 7518 §3.4). For whoever gets a signature, its twin with −s is good as well: a
+    /// token has two spellings then, and a denial is never of a spelling.
+    ES256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3).
+    RS256,
+    /// HMAC with SHA-256 (RFC 7518 §3.2). Whoever verifies can issue, too.
+    HS256,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 1] = [Self::EdDSA];
+    pub const ALL: [Self; 4] = [Self::EdDSA, Self::ES256, Self::RS256, Self::HS256];
 
     /// The name in a token's `alg` (RFC 7515 §4.1.1).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::EdDSA => "EdDSA",
+            Self::ES256 => "ES256",
+            Self::RS256 => "RS256",
+            Self::HS256 => "HS256",
         }
     }
 
@@ -37,19 +69,30 @@ impl Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
-    /// A new private key, as unencrypted PKCS#8 (RFC 5208, the form that OpenSSL reads too).
-    pub(super) fn generate(self) -> Result<Zeroizing<Vec<u8>>, aws_lc_rs::error::Unspecified> {
-        match self {
-            Self::EdDSA => {
-                let document = Ed25519KeyPair::generate()?.to_pkcs8v1()?;
-                Ok(Zeroizing::new(document.as_ref().to_vec()))
-            }
-        }
+    /// Whether its keys have a half that others may know. Those that have not are no key to be shared.
+    #[must_use]
+    pub const fn is_public(self) -> bool {
+        !matches!(self, Self::HS256)
     }
 
-    const fn of_library(self) -> jsonwebtoken::Algorithm {
+    /// A new private key: unencrypted PKCS#8 (RFC 5208, the form that OpenSSL reads too), or the bytes of a secret.
+    pub(super) fn generate(self) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+        let document = match self {
+            Self::EdDSA => Ed25519KeyPair::generate()?.to_pkcs8v1()?.as_ref().to_vec(),
+            Self::ES256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?.to_pkcs8v1()?.as_ref().to_vec(),
+            Self::RS256 => RsaKeyPair::generate(RSA_SIZE)?.as_der()?.as_ref().to_vec(),
+            Self::HS256 => secret::random::<SECRET_BYTES>().to_vec(),
+        };
+        Ok(Zeroizing::new(document))
+    }
+
+    /// What a private key must be, for whoever has another.
+    const fn requirement(self) -> &'static str {
         match self {
-            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+            Self::EdDSA => "its private is not an Ed25519 key in PKCS#8, as its alg needs",
+            Self::ES256 => "its private is not a key on the curve P-256 in PKCS#8, as its alg needs",
+            Self::RS256 => "its private is not an RSA key of 2048 to 8192 bits in PKCS#8, as its alg needs",
+            Self::HS256 => "its private is not a secret of 256 bits or more, as its alg needs",
         }
     }
 }
@@ -60,84 +103,80 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// The text was not a key id: 43 base64url characters were expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a key id: expected 43 characters of base64url, like kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
-pub struct ParseKeyIdError;
-
-/// `kid`: the SHA-256 JWK thumbprint of the public key (RFC 7638), spelled as 43 characters of base64url.
-///
-/// A key cannot have another's name, and no two nodes can give different keys the same one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyId([u8; 32]);
-
-impl KeyId {
-    /// The length of a key id as text: ⌈32 bytes × 8 / 6⌉ characters.
-    pub const CHARS: usize = 43;
+/// What verifies: the public half, or for HS256 the secret itself.
+#[derive(Clone)]
+enum Verifies {
+    Public(ParsedPublicKey),
+    /// Boxed: it is some twenty times as large as the other.
+    Secret(Box<hmac::Key>),
 }
 
-impl FromStr for KeyId {
-    type Err = ParseKeyIdError;
-
-    fn from_str(text: &str) -> Result<Self, ParseKeyIdError> {
-        if text.len() != Self::CHARS {
-            return Err(ParseKeyIdError);
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| ParseKeyIdError)?;
-        bytes.try_into().map(Self).map_err(|_| ParseKeyIdError)
-    }
-}
-
-impl TryFrom<String> for KeyId {
-    type Error = ParseKeyIdError;
-
-    fn try_from(text: String) -> Result<Self, ParseKeyIdError> {
-        text.parse()
-    }
-}
-
-impl From<KeyId> for String {
-    fn from(kid: KeyId) -> Self {
-        URL_SAFE_NO_PAD.encode(kid.0)
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from(*self))
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({self})")
-    }
-}
-
-/// A public key: verifies signatures of one algorithm.
-#[derive(Debug, Clone)]
+/// What verifies signatures of one algorithm.
+#[derive(Clone)]
 pub struct VerifyingKey {
     kid: KeyId,
     algorithm: Algorithm,
-    /// The members that RFC 7638 §3.2 requires. Sorted by name, as the thumbprint wants them.
+    /// The public members that RFC 7638 §3.2 requires. Sorted by name, as the thumbprint wants them. A secret has none.
     members: BTreeMap<&'static str, String>,
-    key: DecodingKey,
+    key: Verifies,
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("kid", &self.kid)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
 }
 
 impl VerifyingKey {
     /// An Ed25519 key from its 32 bytes (RFC 8032 §5.1.5).
-    #[must_use]
-    pub fn ed25519(public: [u8; 32]) -> Self {
-        let x = URL_SAFE_NO_PAD.encode(public);
-        let members = BTreeMap::from([("kty", "OKP".to_owned()), ("crv", "Ed25519".to_owned()), ("x", x)]);
-        // `from_ed_der` takes the bare 32 bytes, whatever its name says.
-        Self::new(Algorithm::EdDSA, members, DecodingKey::from_ed_der(&public))
+    fn ed25519(public: &[u8]) -> Option<Self> {
+        let key = ParsedPublicKey::new(&ED25519, public).ok()?;
+        let members = [("kty", "OKP".to_owned()), ("crv", "Ed25519".to_owned()), ("x", text(public))];
+        Some(Self::public(Algorithm::EdDSA, members, key))
     }
 
-    fn new(algorithm: Algorithm, members: BTreeMap<&'static str, String>, key: DecodingKey) -> Self {
+    /// A key on P-256 from its uncompressed point (SEC 1 §2.3.3): a 4, and 32 bytes for each coordinate. A JWK spells
+    /// both in full, leading zeros too (RFC 7518 §6.2.1.2).
+    fn p256(point: &[u8]) -> Option<Self> {
+        let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok()?;
+        let (x, y) = point.strip_prefix(&[4])?.split_at_checked(32)?;
+        let members = [("kty", "EC".to_owned()), ("crv", "P-256".to_owned()), ("x", text(x)), ("y", text(y))];
+        Some(Self::public(Algorithm::ES256, members, key))
+    }
+
+    /// An RSA key from its numbers, big-endian and without leading zeros.
+    fn rsa(n: &[u8], e: &[u8]) -> Option<Self> {
+        let key = RsaPublicKeyComponents { n, e }.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
+        let members = [("kty", "RSA".to_owned()), ("n", text(n)), ("e", text(e))];
+        Some(Self::public(Algorithm::RS256, members, key))
+    }
+
+    /// A secret.
+    fn secret(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < SECRET_BYTES {
+            return None;
+        }
+        let k = Zeroizing::new(text(bytes));
+        let json = Zeroizing::new(format!(r#"{{"k":"{}","kty":"oct"}}"#, k.as_str()));
+        Some(Self {
+            kid: KeyId::of(secret::sha256(json.as_bytes())),
+            algorithm: Algorithm::HS256,
+            members: BTreeMap::new(),
+            key: Verifies::Secret(Box::new(hmac::Key::new(hmac::HMAC_SHA256, bytes))),
+        })
+    }
+
+    fn public<const N: usize>(
+        algorithm: Algorithm,
+        members: [(&'static str, String); N],
+        key: ParsedPublicKey,
+    ) -> Self {
+        let members = BTreeMap::from(members);
         let json = serde_json::to_vec(&members).expect("a map of strings is written as JSON");
-        Self { kid: KeyId(secret::sha256(&json)), algorithm, members, key }
+        Self { kid: KeyId::of(secret::sha256(&json)), algorithm, members, key: Verifies::Public(key) }
     }
 
     /// The key's id.
@@ -152,38 +191,81 @@ impl VerifyingKey {
         self.algorithm
     }
 
-    /// Whether `signature`, in base64url, is this key's over `message`.
+    /// Whether `signature` is this key's over `message`, in the one form that JWS has for it: of ECDSA the two numbers in
+    /// 64 bytes (RFC 7518 §3.4), not DER.
     #[must_use]
-    pub fn verify(&self, message: &[u8], signature: &str) -> bool {
-        crypto::verify(signature, message, &self.key, self.algorithm.of_library()).unwrap_or(false)
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.key {
+            Verifies::Public(key) => key.verify_sig(message, signature).is_ok(),
+            // In constant time.
+            Verifies::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+        }
     }
 
-    /// The key as a JWK (RFC 7517 §4, RFC 8037 §2).
+    /// The key as a JWK (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2); `None` for a secret.
     #[must_use]
-    pub fn jwk(&self) -> serde_json::Value {
+    pub fn jwk(&self) -> Option<serde_json::Value> {
+        if !self.algorithm.is_public() {
+            return None;
+        }
         let own = [("kid", self.kid.to_string()), ("alg", self.algorithm.to_string()), ("use", "sig".to_owned())];
-        self.members.clone().into_iter().chain(own).collect()
+        Some(self.members.clone().into_iter().chain(own).collect())
     }
+}
+
+/// What signs.
+enum Signs {
+    EdDSA(Ed25519KeyPair),
+    ES256(EcdsaKeyPair),
+    RS256(RsaKeyPair),
+    HS256(Box<hmac::Key>),
 }
 
 /// A private key, with its public half.
-#[derive(Debug, Clone)]
 pub struct SigningKey {
-    /// `Debug` of this type shows no bytes, and they are wiped when it is dropped.
-    key: EncodingKey,
+    key: Signs,
     verifying: VerifyingKey,
 }
 
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("key", &"redacted").field("verifying", &self.verifying).finish()
+    }
+}
+
 impl SigningKey {
-    /// A private key from unencrypted PKCS#8; `None` if it is not a key for this algorithm.
-    pub(super) fn from_pkcs8(algorithm: Algorithm, pkcs8: &[u8]) -> Option<Self> {
-        match algorithm {
+    /// A private key from unencrypted PKCS#8, or a secret from its bytes.
+    ///
+    /// # Errors
+    /// What it would have to be, if it is not a key for this algorithm, or too weak a one.
+    pub(super) fn from_private(algorithm: Algorithm, private: &[u8]) -> Result<Self, &'static str> {
+        Self::read(algorithm, private).ok_or(algorithm.requirement())
+    }
+
+    fn read(algorithm: Algorithm, private: &[u8]) -> Option<Self> {
+        let (key, verifying) = match algorithm {
             Algorithm::EdDSA => {
-                let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
-                let public = pair.public_key().as_ref().try_into().ok()?;
-                Some(Self { key: EncodingKey::from_ed_der(pkcs8), verifying: VerifyingKey::ed25519(public) })
+                let pair = Ed25519KeyPair::from_pkcs8(private).ok()?;
+                let verifying = VerifyingKey::ed25519(pair.public_key().as_ref())?;
+                (Signs::EdDSA(pair), verifying)
             }
-        }
+            Algorithm::ES256 => {
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, private).ok()?;
+                let verifying = VerifyingKey::p256(pair.public_key().as_ref())?;
+                (Signs::ES256(pair), verifying)
+            }
+            Algorithm::RS256 => {
+                let pair = RsaKeyPair::from_pkcs8(private).ok()?;
+                let RsaPublicKeyComponents::<Vec<u8>> { n, e } = pair.public_key().into();
+                let verifying = VerifyingKey::rsa(&n, &e)?;
+                (Signs::RS256(pair), verifying)
+            }
+            Algorithm::HS256 => {
+                let verifying = VerifyingKey::secret(private)?;
+                (Signs::HS256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, private))), verifying)
+            }
+        };
+        Some(Self { key, verifying })
     }
 
     /// The public half.
@@ -192,86 +274,28 @@ impl SigningKey {
         &self.verifying
     }
 
-    /// The signature over `message`, in base64url.
+    /// The signature over `message`.
     ///
     /// # Panics
-    /// Never: the only failure is a key that cannot be read, and this one was read when it was made.
+    /// Only if the cryptographic library is out of memory: the key was read when it was made.
     #[must_use]
-    pub fn sign(&self, message: &[u8]) -> String {
-        crypto::sign(message, &self.key, self.verifying.algorithm.of_library()).expect("the key was read before")
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let signed = match &self.key {
+            Signs::EdDSA(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Signs::ES256(pair) => pair.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()),
+            Signs::RS256(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).map(|()| signature)
+            }
+            Signs::HS256(key) => Ok(hmac::sign(key, message).as_ref().to_vec()),
+        };
+        signed.expect("the key was read before")
     }
+}
+
+fn text(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// RFC 8037 appendix A.2: the public key of its example.
-    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-
-    fn rfc_8037() -> VerifyingKey {
-        VerifyingKey::ed25519(URL_SAFE_NO_PAD.decode(X).unwrap().try_into().unwrap())
-    }
-
-    #[test]
-    fn rfc_8037_a3_gives_the_thumbprint() {
-        assert_eq!(rfc_8037().kid().to_string(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-    }
-
-    #[test]
-    fn rfc_8037_a4_is_signed_and_a5_is_verified() {
-        const MESSAGE: &[u8] = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
-        const SIGNATURE: &str =
-            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
-        let key = rfc_8037();
-        assert!(key.verify(MESSAGE, SIGNATURE));
-        assert!(!key.verify(&MESSAGE[1..], SIGNATURE));
-        assert!(!key.verify(MESSAGE, &SIGNATURE[..84]));
-        assert!(!key.verify(MESSAGE, "?"));
-
-        // The PKCS#8 frame of an Ed25519 seed (RFC 8410 §7), and the seed of appendix A.1.
-        let mut pkcs8 = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-        pkcs8.extend(URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap());
-        let signing = SigningKey::from_pkcs8(Algorithm::EdDSA, &pkcs8).unwrap();
-        assert_eq!(signing.verifying().kid(), key.kid());
-        assert_eq!(signing.sign(MESSAGE), SIGNATURE);
-        assert!(SigningKey::from_pkcs8(Algorithm::EdDSA, &pkcs8[1..]).is_none());
-    }
-
-    #[test]
-    fn a_jwk_holds_the_public_members_only() {
-        let kid = rfc_8037().kid();
-        let expected = serde_json::json!({
-            "kty": "OKP", "crv": "Ed25519", "x": X, "kid": kid, "alg": "EdDSA", "use": "sig"
-        });
-        assert_eq!(rfc_8037().jwk(), expected);
-    }
-
-    #[test]
-    fn debug_shows_no_private_bytes() {
-        let pkcs8 = Algorithm::EdDSA.generate().unwrap();
-        let key = SigningKey::from_pkcs8(Algorithm::EdDSA, &pkcs8).unwrap();
-        let shown = format!("{key:?}");
-        let seed = &pkcs8[16..];
-        assert!(!shown.contains(&format!("{seed:?}")) && !shown.contains(&URL_SAFE_NO_PAD.encode(seed)), "{shown}");
-        assert!(shown.contains("redacted"), "{shown}");
-    }
-
-    #[test]
-    fn a_key_id_has_one_spelling_and_an_algorithm_one_name() {
-        let kid = rfc_8037().kid();
-        let text = kid.to_string();
-        assert_eq!(text.parse(), Ok(kid));
-        // The last character carries 4 bits; "l" is "k" with one of the other two set.
-        let twin = format!("{}l", &text[..42]);
-        for other in [String::new(), text[1..].to_owned(), format!("{text}="), format!("{text}A"), twin, "é".repeat(43)]
-        {
-            assert_eq!(other.parse::<KeyId>(), Err(ParseKeyIdError), "{other}");
-        }
-        assert_eq!(Algorithm::from_name("EdDSA"), Some(Algorithm::EdDSA));
-        for other in ["", "none", "EDDSA", "eddsa", "EdDSA ", "Ed25519", "HS256"] {
-            assert_eq!(Algorithm::from_name(other), None, "{other}");
-        }
-        assert_eq!(serde_json::json!(Algorithm::EdDSA), "EdDSA");
-    }
-}
+mod tests;

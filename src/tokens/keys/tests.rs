@@ -1,4 +1,5 @@
 use super::*;
+use crate::secret;
 
 const TTL: Duration = Duration::from_mins(15);
 const LEEWAY: Duration = Duration::from_secs(1);
@@ -21,9 +22,11 @@ impl Folder {
     }
 
     fn open(&self, now: Timestamp) -> Result<KeyRing, KeyError> {
-        let settings =
-            KeySettings { folder: self.path(), algorithm: Algorithm::EdDSA, max_access_ttl: TTL, leeway: LEEWAY };
-        KeyRing::open(settings, now)
+        KeyRing::open(self.settings(), now)
+    }
+
+    fn settings(&self) -> KeySettings {
+        KeySettings::new(self.path(), Algorithm::EdDSA, TTL, LEEWAY)
     }
 
     fn names(&self) -> Vec<String> {
@@ -150,7 +153,7 @@ fn a_ring_has_a_most_of_keys_and_always_one_that_signs() {
     let error = ring.generate(START, Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("16 keys") && error.contains("Prune"), "{error}");
     assert_eq!(folder.names().len(), MAX_KEYS);
-    assert!(ring.jwks(START).to_string().len() < 4096);
+    assert!(ring.jwks(START).to_string().len() < 4096, "of EdDSA");
 
     for at in
         [Timestamp::from_millis(i64::MIN), START, START + Duration::from_secs(7), Timestamp::from_millis(i64::MAX)]
@@ -198,11 +201,12 @@ fn a_damaged_key_file_is_named_and_says_what_is_wrong() {
     assert!(folder.damage(|text| text[..text.len() / 2].to_owned()).contains("is damaged: it is not JSON"));
     assert!(folder.damage(|_| String::new()).contains("it is not JSON"));
     assert!(folder.damage(|text| text.replace("\"private\"", "\"public\"")).contains("it is not JSON"));
-    assert!(folder.damage(|text| text.replace("EdDSA", "HS256")).contains("its alg is not known"));
+    assert!(folder.damage(|text| text.replace("EdDSA", "HS512")).contains("its alg is not known"));
+    assert!(folder.damage(|text| text.replace("EdDSA", "ES256")).contains("not a key on the curve P-256"));
+    assert!(folder.damage(|text| text.replace("EdDSA", "RS256")).contains("not an RSA key of 2048"));
+    assert!(folder.damage(|text| text.replace("EdDSA", "HS256")).contains("its kid is not the thumbprint"));
     assert!(folder.damage(|text| text.replace("\"private\":\"", "\"private\":\"=")).contains("not base64url"));
-    assert!(
-        folder.damage(|text| text.replace("\"private\":\"", "\"private\":\"AAAA")).contains("not a key for its alg")
-    );
+    assert!(folder.damage(|text| text.replace("\"private\":\"", "\"private\":\"AAAA")).contains("not an Ed25519 key"));
     assert!(folder.damage(swap).contains("its kid is not the thumbprint"));
     assert!(folder.damage(flip).contains("its kid is not the thumbprint"));
 }
@@ -278,4 +282,111 @@ fn readers_see_a_whole_ring_while_keys_come_and_go() {
         writer.join().unwrap();
     });
     assert_eq!(ring.list(START).len(), 2, "the signing key and the one before it");
+}
+
+#[test]
+fn each_algorithm_has_keys_that_are_found_again_and_published_but_for_secrets() {
+    for algorithm in Algorithm::ALL {
+        let folder = Folder::new();
+        let settings = || KeySettings { algorithm, ..folder.settings() };
+        let ring = KeyRing::open(settings(), START).unwrap();
+        let list = ring.list(START);
+        assert_eq!((list.len(), list[0].algorithm), (1, algorithm));
+        assert_eq!(KeyRing::open(settings(), START).unwrap().list(START), list);
+        assert!(ring.read().has(algorithm) && ring.read().verifying(list[0].kid, START).is_some());
+        let is_public = algorithm != Algorithm::HS256;
+        assert_eq!(is_public_key(&ring, list[0].kid), is_public, "{algorithm}");
+        assert_eq!(ring.files().unwrap().len(), usize::from(is_public), "a secret goes to no other node");
+        let shown = format!("{} {:?} {ring:?}", ring.jwks(START), list);
+        let file = fs::read_to_string(path_of(&folder.path(), list[0].kid)).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+        assert!(!shown.contains(file["private"].as_str().unwrap()), "{shown}");
+    }
+}
+
+fn is_public_key(ring: &KeyRing, kid: KeyId) -> bool {
+    is_public(ring, kid, START)
+}
+
+#[test]
+fn another_algorithm_takes_over_after_its_lead_and_the_old_key_verifies_until_its_last_token_is_dead() {
+    let folder = Folder::new();
+    let old = folder.open(START).unwrap().list(START)[0].kid;
+    let ring = KeyRing::open(KeySettings { algorithm: Algorithm::ES256, ..folder.settings() }, START).unwrap();
+    assert_eq!(states(&ring, START), [KeyState::Signing], "the file of the other algorithm is read");
+    let lead = Duration::from_mins(10);
+    let new = ring.generate(START, lead).unwrap();
+    assert_eq!((new.algorithm, new.state), (Algorithm::ES256, KeyState::Published));
+    let takes_over = START + lead;
+    assert_eq!(signer(&ring, takes_over - Duration::from_millis(1)), old);
+    assert_eq!(signer(&ring, takes_over), new.kid);
+    assert!(verifies(&ring, old, takes_over + OVERLAP - Duration::from_millis(1)));
+    assert!(!verifies(&ring, old, takes_over + OVERLAP));
+}
+
+#[test]
+fn a_successor_is_due_so_that_it_signs_when_the_newest_key_has_signed_for_long_enough() {
+    let folder = Folder::new();
+    let ring = folder.open(START).unwrap();
+    let (every, lead) = (Duration::from_hours(90 * 24), Duration::from_mins(10));
+    let millisecond = Duration::from_millis(1);
+    let due = START + every - lead;
+    assert!(!ring.is_due(due - millisecond, lead, every) && ring.is_due(due, lead, every));
+    ring.generate(due, lead).unwrap();
+    assert!(!ring.is_due(due, lead, every), "once");
+    assert!(!ring.is_due(due + every - millisecond, lead, every) && ring.is_due(due + every, lead, every));
+}
+
+#[test]
+fn a_revoked_key_is_in_no_use_at_once_and_its_file_is_never_taken_up_again() {
+    let folder = Folder::new();
+    let revoked = RevokedKeys::default();
+    let settings = || KeySettings { revoked: revoked.clone(), ..folder.settings() };
+    let ring = KeyRing::open(settings(), START).unwrap();
+    let first = ring.list(START)[0].kid;
+    let path = path_of(&folder.path(), first);
+    let file = fs::read(&path).unwrap();
+    let second = ring.generate(START, Duration::from_mins(10)).unwrap().kid;
+    assert_eq!(signer(&ring, START), first);
+
+    revoked.insert([first]);
+    assert_eq!(states(&ring, START), [KeyState::Retired, KeyState::Signing], "the published one stands in");
+    assert!(!verifies(&ring, first, START) && verifies(&ring, second, START));
+    assert_eq!(ring.newest(START).unwrap().kid, second);
+    assert_eq!(ring.remove_revoked(START).unwrap(), [first]);
+    assert_eq!(ring.remove_revoked(START).unwrap(), []);
+    assert!(!path.exists() && ring.list(START).len() == 1);
+
+    // From a backup, or from another node that does not know yet.
+    secret::write_private(&path, &file).unwrap();
+    ring.reload(START).unwrap();
+    assert!(!path.exists() && ring.read().verifying(first, START).is_none());
+    secret::write_private(&path, &file).unwrap();
+    assert_eq!(KeyRing::open(settings(), START).unwrap().list(START).len(), 1);
+
+    revoked.insert([second]);
+    assert_eq!(signer(&ring, START), second, "a ring signs always, also if nobody will take it");
+    ring.remove_revoked(START).unwrap();
+    assert_eq!(states(&ring, START), [KeyState::Signing], "a new one");
+    assert!(![first, second].contains(&signer(&ring, START)));
+}
+
+#[test]
+fn key_files_are_encrypted_under_a_configured_key_and_plain_ones_become_so() {
+    let folder = Folder::new();
+    let list = folder.open(START).unwrap().list(START);
+    let key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    let settings = || KeySettings { files: SecretFiles::under(key).unwrap(), ..folder.settings() };
+    let ring = KeyRing::open(settings(), START).unwrap();
+    assert_eq!(ring.list(START), list);
+    let new = ring.generate(START, Duration::ZERO).unwrap();
+    for kid in [list[0].kid, new.kid] {
+        let bytes = fs::read(path_of(&folder.path(), kid)).unwrap();
+        assert!(!bytes.windows(7).any(|part| part == b"private"), "{kid}");
+        assert_eq!(fs::metadata(path_of(&folder.path(), kid)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert!(ring.files().unwrap().iter().all(|(_, bytes)| bytes.starts_with(b"{")), "others seal it themselves");
+    assert_eq!(KeyRing::open(settings(), START).unwrap().list(START), ring.list(START));
+    let error = folder.open(START).unwrap_err().to_string();
+    assert!(error.contains("tokens.key_encryption_key"), "{error}");
 }

@@ -87,6 +87,12 @@ impl TestApp {
         self.is_ready().await;
     }
 
+    /// Stops the service and starts it again on the same folder, with other settings.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        self.restart().await;
+    }
+
     /// Stops the service: it drains, and ends without a complaint. The folder goes when what is returned is dropped.
     pub(crate) async fn stop(mut self) -> TempDir {
         self.running.stop().await;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kickout::{
     clock::{Clock, ManualClock},
     database::{Database, DatabaseError, sql},
-    ids::{Generation, SessionId, Subject, TokenId},
+    ids::{Generation, KeyId, SessionId, Subject, TokenId},
     revocation::{
         Act, Checker, Outcome, Presented, Verdict,
         feed::Link,
@@ -167,7 +167,14 @@ impl Node {
     pub(crate) async fn session(&self, subject: Subject, generation: i64) -> Presented {
         let session = session(&self.database, subject, generation).await;
         let generation = Generation(generation);
-        Presented { token: TokenId::random(), session, subject, generation, epoch: self.ledger.id() }
+        Presented {
+            token: TokenId::random(),
+            session,
+            subject,
+            generation,
+            epoch: self.ledger.id(),
+            key: KeyId::of([0; 32]),
+        }
     }
 
     pub(crate) async fn record(&self, acts: &[Act]) -> Vec<Outcome> {
