@@ -16,7 +16,7 @@ use std::{
 };
 
 use axum::Router;
-use axum_server::Handle;
+use axum_server::{Handle, accept::DefaultAcceptor};
 use hyper_util::rt::TokioTimer;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ use crate::{
     database::{Database, DatabaseError},
     http::{
         self, Limits,
+        listener::{Bounds, FAREWELLS, Gate, HEADER_BYTES},
         middleware::Observer,
         routes::management::Management,
         state::{AppState, Trust},
@@ -38,6 +39,7 @@ use crate::{
     instance::DataFolder,
     keystore::{self, Keys, KeysError},
     lifecycle::Tasks,
+    limits,
     passwords::{self, Passwords, SettingsError},
     revocation::{
         Checker, OnStale, Recorder, Revoker,
@@ -53,7 +55,7 @@ use crate::{
     secret::{SecretFiles, ServerSecret},
     sessions::{self, Sessions, devices::Devices, refresh::RefreshTokens},
     status::{self, Status},
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Listener, Metrics},
     tokens::{
         Issuer, KeyRing, Profile, Verifier,
         keys::{Algorithm, KeySettings},
@@ -147,8 +149,13 @@ const MANAGEMENT_LIMITS: Limits =
 /// What is left of a request's time when it stops waiting for other nodes: enough to answer how far they are.
 const ANSWERING: Duration = Duration::from_millis(500);
 
-/// Bytes of one request's headers, the request line included. A token takes 1 to 4 KiB of it.
-const HEADER_BYTES: usize = 32 * 1024;
+/// Operators' connections: twice as many as requests, for those that are kept open between two looks. At worst each is
+/// sending a bulk revocation: 64 × 4 MiB = 256 MiB.
+const MANAGEMENT_CONNECTIONS: usize = 2 * MANAGEMENT_LIMITS.requests;
+
+/// Connections at once beside those of users: operators', and those of both kinds that are being told that they are too
+/// many.
+pub const OTHER_CONNECTIONS: usize = MANAGEMENT_CONNECTIONS + 2 * FAREWELLS;
 
 impl App {
     /// Opens the data folder's database, keys and secret; makes what is missing.
@@ -207,10 +214,12 @@ impl App {
             Revoker::new(ledger.clone(), Arc::clone(&replica), node.clone(), queue, metrics.clone());
         let checker = Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone())
             .on_stale(on_stale(&config.revocation))
-            .with(blocklist);
+            .with(blocklist.clone());
         let recorder = recorder.telling(herald.clone());
+        let limits =
+            limits::Limits::new(tries(&config.limits), &secret, ledger.clock().clone(), blocklist, metrics.clone());
         let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: keys.ring() };
-        let sessions = parts.sessions(revoker, checker, metrics.clone())?;
+        let sessions = parts.sessions(revoker, checker, limits, metrics.clone())?;
         let recorder = Mutex::new(Some(recorder));
         let over = CancellationToken::new();
         Ok(Self {
@@ -315,9 +324,16 @@ impl App {
         self.stop_with(&tasks, handles.clone());
         let [public_handle, management_handle] = handles;
         let timeout = self.config.http.header_timeout.duration();
+        let writing = self.config.http.write_timeout.duration();
+        let gate = |listener, connections| {
+            let bounds = Bounds { connections, writing, is_plain: true };
+            Gate::new(DefaultAcceptor::new(), listener, bounds, self.metrics.clone())
+        };
+        let public_gate = gate(Listener::Public, self.config.http.max_connections);
+        let management_gate = gate(Listener::Management, MANAGEMENT_CONNECTIONS);
         let result = tokio::try_join!(
-            listen(listeners.public, public, public_handle, timeout),
-            listen(listeners.management, management, management_handle, timeout),
+            listen(listeners.public, public, public_handle, timeout, public_gate),
+            listen(listeners.management, management, management_handle, timeout, management_gate),
         );
         let limit = self.config.http.drain_timeout.duration();
         self.end(&tasks, limit).await;
@@ -404,7 +420,13 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn sessions(&self, revoker: Revoker, checker: Checker, metrics: Metrics) -> Result<Sessions, BuildError> {
+    fn sessions(
+        &self,
+        revoker: Revoker,
+        checker: Checker,
+        limits: limits::Limits,
+        metrics: Metrics,
+    ) -> Result<Sessions, BuildError> {
         let Config { tokens, sessions, accounts, passwords, .. } = self.config;
         let passwords = passwords::Settings {
             memory_kib: passwords.memory_kib,
@@ -440,6 +462,7 @@ impl Parts<'_> {
             passwords: Passwords::new(&passwords)?,
             refresh: RefreshTokens::new(self.secret),
             csrf: CsrfTokens::new(self.secret),
+            limits,
             metrics,
         }))
     }
@@ -482,6 +505,19 @@ fn memo(folder: &DataFolder) -> Option<node::Memo> {
 
 fn host_name() -> Option<String> {
     Some(std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?.trim().to_owned())
+}
+
+const fn tries(limits: &config::Limits) -> limits::Settings {
+    limits::Settings {
+        logins_per_address: limits.logins_per_address,
+        wrong_per_address: limits.wrong_per_address,
+        wrong_per_account: limits.wrong_per_account,
+        wrong_before_slow: limits.wrong_before_slow,
+        signups_per_address: limits.signups_per_address,
+        signups_per_account: limits.signups_per_account,
+        refreshes_per_address: limits.refreshes_per_address,
+        refreshes_per_session: limits.refreshes_per_session,
+    }
 }
 
 fn on_stale(revocation: &config::Revocation) -> OnStale {
@@ -543,8 +579,9 @@ async fn listen(
     router: Router,
     handle: Handle<SocketAddr>,
     header_timeout: Duration,
+    gate: Gate<DefaultAcceptor>,
 ) -> io::Result<()> {
-    let mut server = axum_server::from_tcp(listener)?.handle(handle).http1_only();
+    let mut server = axum_server::from_tcp(listener)?.acceptor(gate).handle(handle).http1_only();
     server
         .http_builder()
         .http1()

@@ -9,6 +9,7 @@
 //! second signal cut a server short.
 
 mod arguments;
+mod files;
 mod ids;
 mod output;
 mod password;

@@ -21,7 +21,7 @@ pub use self::{
     load::{Loaded, Source},
     problems::{Place, Problem, Problems},
     sections::{
-        Accept, Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Log, LogFormat, Management, Node,
+        Accept, Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Limits, Log, LogFormat, Management, Node,
         OnStale, Passwords, Redis, RedisMode, Revocation, SameSite, Sessions, Tokens, Verify,
     },
     values::{Origin, ParseOriginError, ParseSpanError, Secret, Span},

@@ -8,10 +8,12 @@
 pub mod error;
 pub mod extract;
 pub mod leaving;
+pub mod listener;
 pub mod middleware;
 pub mod prefer;
 pub mod refreshing;
 pub(crate) mod routes;
+mod source;
 pub mod state;
 
 use std::{sync::Arc, time::Duration};

@@ -40,6 +40,7 @@
 //! | [`tokens`] | issuing and verifying JWTs, signing keys: pure CPU |
 //! | [`passwords`] | Argon2id in a bounded pool; what a password may be |
 //! | [`users`] | accounts |
+//! | [`limits`] | how many tries an account and an address have |
 //! | [`revocation`] | the heart: ledger, filter, checker, revoker |
 //! | [`csrf`], [`cookies`] | the two rules of browsers |
 //! | [`database`] | the SQL database, SQLite or PostgreSQL: opening, migrating, asking, telling its troubles apart |
@@ -62,6 +63,7 @@ pub mod ids;
 pub mod instance;
 pub mod keystore;
 pub mod lifecycle;
+pub mod limits;
 pub mod passwords;
 pub mod revocation;
 pub mod revoked_keys;

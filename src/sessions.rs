@@ -5,6 +5,7 @@
 //! So a login that races a ban, a password change or a logout-all either comes before it and dies with it, or does not
 //! happen with the old password. How a refresh keeps to the same is told in [`renewal`].
 
+mod attempts;
 pub mod audit;
 pub mod devices;
 mod error;
@@ -17,7 +18,8 @@ use crate::{
     clock::{LedgerClock, Timestamp},
     csrf::CsrfTokens,
     ids::{KeyId, Seq, SessionId, Subject},
-    passwords::{Input, Password, Passwords, Policy, Refusal, TooLong, Verification},
+    limits::{Limits, Source},
+    passwords::{Input, Password, Passwords, Policy, Refusal},
     revocation::{
         Act, Cause, Checked, Checker, OnStale, Patience, Pending, Presented, Receipt, RevokeError, Revoked, Revoker,
         Verdict,
@@ -78,8 +80,9 @@ pub struct Login {
     pub password: Input,
     /// From where and with what.
     pub client: Client,
-    /// The sessions of the same browser, which this login ends: one, or two if its cookies do not belong together.
-    pub replaces: Vec<SessionId>,
+    /// The sessions of the same browser, which this login ends: one, or two if its cookies do not belong together. One of
+    /// this very account makes it a known device.
+    pub replaces: Vec<Identity>,
 }
 
 /// A session that was opened, and what its client gets.
@@ -155,6 +158,8 @@ pub struct Parts {
     pub refresh: RefreshTokens,
     /// Makes CSRF tokens.
     pub csrf: CsrfTokens,
+    /// Bounds tries.
+    pub limits: Limits,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -204,16 +209,22 @@ impl Sessions {
         &self.0.users
     }
 
+    /// The limits of tries.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
     /// Makes an account, if users may do that themselves.
     ///
     /// # Errors
-    /// [`Error::SignupOff`], [`Error::Taken`], [`Error::Name`], [`Error::Password`], [`Error::Busy`],
-    /// [`Error::Database`].
-    pub async fn sign_up(&self, username: &str, password: Input) -> Result<User, Error> {
+    /// [`Error::SignupOff`], [`Error::TooMany`], [`Error::Taken`], [`Error::Name`], [`Error::Password`],
+    /// [`Error::Busy`], [`Error::Database`].
+    pub async fn sign_up(&self, username: &str, password: Input, source: Source) -> Result<User, Error> {
         if !self.0.settings.signup {
             return Err(Error::SignupOff);
         }
-        let result = self.create_user(username, password, &[]).await;
+        let result = self.try_sign_up(username, password, source).await;
         if let Ok(user) = &result {
             Event { act: "signup", result: "done", subject: Some(user.id), ..Event::default() }.log();
         }
@@ -223,6 +234,7 @@ impl Sessions {
             .at(match &result {
                 Ok(_) => SignupOutcome::Ok,
                 Err(Error::Taken) => SignupOutcome::Taken,
+                Err(Error::TooMany(_)) => SignupOutcome::Limited,
                 Err(_) => SignupOutcome::Refused,
             })
             .increment(1);
@@ -246,8 +258,8 @@ impl Sessions {
     /// Logs a user in.
     ///
     /// # Errors
-    /// [`Error::Wrong`], [`Error::Banned`], [`Error::Conflict`], [`Error::Busy`], [`Error::Revoke`],
-    /// [`Error::Database`].
+    /// [`Error::TooMany`], [`Error::Wrong`], [`Error::Banned`], [`Error::Conflict`], [`Error::Busy`],
+    /// [`Error::Revoke`], [`Error::Database`].
     pub async fn log_in(&self, login: Login) -> Result<LoggedIn, Error> {
         let result = self.try_log_in(login).await;
         if let Ok(LoggedIn { granted, .. }) = &result {
@@ -261,6 +273,7 @@ impl Sessions {
                 Ok(_) => LoginOutcome::Ok,
                 Err(Error::Banned) => LoginOutcome::Banned,
                 Err(Error::Wrong) => LoginOutcome::Wrong,
+                Err(Error::TooMany(_)) => LoginOutcome::Limited,
                 Err(_) => LoginOutcome::Overloaded,
             })
             .increment(1);
@@ -268,7 +281,7 @@ impl Sessions {
     }
 
     async fn try_log_in(&self, login: Login) -> Result<LoggedIn, Error> {
-        let account = self.account_of(&login.username, login.password).await?;
+        let account = self.admit(&login.username, login.password, login.client.source, &login.replaces).await?;
         let mut opened = self.open(&account, &login.client).await?;
         for _ in 1..LOGIN_TRIES {
             if opened.is_some() {
@@ -285,7 +298,7 @@ impl Sessions {
         let Opened { session, access, refresh } = opened.ok_or(Error::Conflict)?;
         let mut ended = None;
         for old in login.replaces {
-            match self.revoke(Act::Session { session: old, of: None }, REPLACING).await {
+            match self.revoke(Act::Session { session: old.session, of: None }, REPLACING).await {
                 Ok(revoked) => ended = ended.or(Some(revoked.receipt).filter(|receipt| !receipt.already)),
                 Err(Error::NoSession) => {}
                 Err(error) => return Err(error),
@@ -315,36 +328,6 @@ impl Sessions {
         let opened = self.open(&account, client).await?.ok_or(Error::Conflict)?;
         self.make_room(subject, opened.session).await?;
         Ok(opened)
-    }
-
-    /// The account that a name and a password are right for.
-    async fn account_of(&self, username: &str, password: Input) -> Result<Account, Error> {
-        // A name that cannot exist and a password that nobody can have cost what a wrong password costs.
-        let account = match Username::parse(username) {
-            Ok(name) => self.0.users.by_name(&name).await?,
-            Err(_) => None,
-        };
-        let (password, account) = match Password::from_input(password) {
-            Ok(password) => (password, account),
-            Err(TooLong) => (Password::from_input(String::new()).map_err(|TooLong| Error::Wrong)?, None),
-        };
-        let stored = account.as_ref().map(|account| account.password.clone());
-        let verification = self.0.passwords.verify(password, stored).await?;
-        let subject = account.as_ref().map(|account| account.user.id);
-        let refused = |result| Event { act: "login", result, subject, ..Event::default() }.log();
-        let (Verification::Right { rehash }, Some(mut account)) = (verification, account) else {
-            refused("wrong");
-            return Err(Error::Wrong);
-        };
-        if account.user.banned_at.is_some() {
-            refused("banned");
-            return Err(Error::Banned);
-        }
-        if let Some(hash) = rehash {
-            self.0.users.rehash(account.user.id, account.version, &hash).await?;
-            account.password = hash;
-        }
-        Ok(account)
     }
 
     /// The conditional write of a login; `None` if the user's row is not the one that was read.
@@ -538,8 +521,8 @@ impl Sessions {
     /// Changes the caller's password and ends all their other sessions.
     ///
     /// # Errors
-    /// [`Error::WrongCurrent`], [`Error::Password`], [`Error::Conflict`], [`Error::Busy`], [`Error::Revoke`],
-    /// [`Error::Database`].
+    /// [`Error::TooMany`], [`Error::WrongCurrent`], [`Error::Password`], [`Error::Conflict`], [`Error::Busy`],
+    /// [`Error::Revoke`], [`Error::Database`].
     pub async fn change_password(
         &self,
         caller: &Caller,
@@ -549,15 +532,7 @@ impl Sessions {
     ) -> Result<Ended, Error> {
         let subject = caller.claims.sub;
         let account = self.0.users.by_id(subject).await?.ok_or(Error::NoSession)?;
-        let current = Password::from_input(current).map_err(|TooLong| Error::WrongCurrent)?;
-        match self.0.passwords.verify(current, Some(account.password)).await? {
-            Verification::Right { .. } => {}
-            Verification::Wrong => {
-                let (subject, session) = (Some(subject), Some(caller.claims.sid));
-                Event { act: "password", result: "wrong", subject, session, seq: None }.log();
-                return Err(Error::WrongCurrent);
-            }
-        }
+        self.confirm(&account, caller.claims.sid, current).await?;
         let new = self.accept_new(new, &account.user.username)?;
         let password = self.0.passwords.hash(new).await?.to_phc();
         let window = self.0.issuer.window(self.clock().now());

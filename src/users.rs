@@ -70,6 +70,12 @@ impl Username {
     pub fn as_str(&self) -> &str {
         &self.shown
     }
+
+    /// In the form that names are compared in.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 impl fmt::Display for Username {

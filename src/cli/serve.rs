@@ -22,7 +22,7 @@ use crate::{
     tokens::keys::KeyState,
 };
 
-use super::{Failure, log_format, output};
+use super::{Failure, files, log_format, output};
 
 /// How long a server that was cut may take to end; then the process ends without it. Its tasks have half a second, and
 /// closing a database whose statement hangs may take for ever.
@@ -35,7 +35,7 @@ pub(super) async fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
     let Loaded { config, warnings, .. } = loaded;
     telemetry::init(log_format(config.log.format), &config.log.filter)?;
     let folder = DataFolder::open(&config.data_dir)?;
-    for warning in warnings.into_iter().chain(folder.warning()) {
+    for warning in warnings.into_iter().chain(folder.warning()).chain(files::make_room(&config)) {
         tracing::warn!("{warning}");
     }
     let listeners = listen(&config)?;

@@ -73,7 +73,7 @@ const DATABASES: [&str; 3] = ["sqlite:", SERVERS[0], SERVERS[1]];
 const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
 
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 49] = [
+pub(super) static RULES: [(&str, Rule); 59] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
     ("http.allowed_origins", Rule::Origins),
@@ -83,6 +83,8 @@ pub(super) static RULES: [(&str, Rule); 49] = [
     ("http.header_timeout", Rule::Time(secs(1), secs(60))),
     ("http.drain_timeout", Rule::Time(secs(0), secs(600))),
     ("http.max_requests", Rule::Whole(1, 100_000)),
+    ("http.max_connections", Rule::Whole(16, 100_000)),
+    ("http.write_timeout", Rule::Time(secs(1), secs(300))),
     ("management.listen", Rule::Address),
     ("management.token", Rule::Token),
     ("database.url", Rule::DatabaseUrl),
@@ -116,6 +118,14 @@ pub(super) static RULES: [(&str, Rule); 49] = [
     ("passwords.min_chars", Rule::Whole(8, 128)),
     ("passwords.workers", Rule::Whole(0, 64)),
     ("passwords.queue", Rule::Whole(1, 10_000)),
+    ("limits.logins_per_address", Rule::Whole(0, 100_000)),
+    ("limits.wrong_per_address", Rule::Whole(0, 100_000)),
+    ("limits.wrong_per_account", Rule::Whole(0, 100_000)),
+    ("limits.wrong_before_slow", Rule::Whole(0, 100_000)),
+    ("limits.signups_per_address", Rule::Whole(0, 100_000)),
+    ("limits.signups_per_account", Rule::Whole(0, 100_000)),
+    ("limits.refreshes_per_address", Rule::Whole(0, 100_000)),
+    ("limits.refreshes_per_session", Rule::Whole(0, 100_000)),
     ("revocation.queue", Rule::Whole(1, 100_000)),
     ("revocation.lease", Rule::Time(secs(1), secs(300))),
     ("revocation.pull", Rule::Time(Span::from_millis(20), secs(10))),

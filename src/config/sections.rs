@@ -34,6 +34,8 @@ pub struct Config {
     pub verify: Verify,
     /// Password rules, and the cost of hashing one.
     pub passwords: Passwords,
+    /// How many tries accounts and addresses have.
+    pub limits: Limits,
     /// How revocations are taken in and looked up.
     pub revocation: Revocation,
     /// What is logged, and how.
@@ -55,6 +57,7 @@ impl Default for Config {
             cookies: Cookies::default(),
             verify: Verify::default(),
             passwords: Passwords::default(),
+            limits: Limits::default(),
             revocation: Revocation::default(),
             log: Log::default(),
         }
@@ -82,6 +85,10 @@ pub struct Http {
     /// Requests in progress at once, not counting those that are still coming in; more are refused with 503: 1 to
     /// 100 000.
     pub max_requests: usize,
+    /// Connections at once; more are refused with 503: 16 to 100 000.
+    pub max_connections: usize,
+    /// How long a client may take none of an answer that waits for it: 1s to 5m.
+    pub write_timeout: Span,
 }
 
 impl Default for Http {
@@ -95,6 +102,8 @@ impl Default for Http {
             header_timeout: Span::from_secs(10),
             drain_timeout: Span::from_secs(10),
             max_requests: 1024,
+            max_connections: 4096,
+            write_timeout: Span::from_secs(30),
         }
     }
 }
@@ -332,6 +341,42 @@ pub struct Passwords {
 impl Default for Passwords {
     fn default() -> Self {
         Self { memory_kib: 19_456, iterations: 2, parallelism: 1, min_chars: 15, workers: 0, queue: 64 }
+    }
+}
+
+/// `[limits]`: how many tries accounts and addresses have; 0 is no limit. Each is 0 to 100 000.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Logins from one address in a minute.
+    pub logins_per_address: u32,
+    /// Wrong passwords from one address in an hour, for whichever account.
+    pub wrong_per_address: u32,
+    /// Wrong passwords for one account from one address in an hour.
+    pub wrong_per_account: u32,
+    /// Wrong passwords for one account in an hour, from wherever, until each address has a third of its tries there.
+    pub wrong_before_slow: u32,
+    /// Signups from one address in an hour.
+    pub signups_per_address: u32,
+    /// Signups for one name in an hour.
+    pub signups_per_account: u32,
+    /// Refreshes from one address in a minute.
+    pub refreshes_per_address: u32,
+    /// Refreshes of one session in a minute.
+    pub refreshes_per_session: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            logins_per_address: 100,
+            wrong_per_address: 200,
+            wrong_per_account: 10,
+            wrong_before_slow: 100,
+            signups_per_address: 60,
+            signups_per_account: 20,
+            refreshes_per_address: 3000,
+            refreshes_per_session: 60,
+        }
     }
 }
 

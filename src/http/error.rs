@@ -11,6 +11,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::{
+    limits::{self, TooMany},
     passwords::PoolError,
     revocation::RevokeError,
     sessions::{AuthError, Error},
@@ -74,6 +75,7 @@ kinds! {
     UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "The body must be JSON";
     UsernameInvalid "username-invalid" UNPROCESSABLE_ENTITY "This cannot be a user name";
     PasswordUnacceptable "password-unacceptable" UNPROCESSABLE_ENTITY "This password is not accepted";
+    TooManyRequests "too-many-requests" TOO_MANY_REQUESTS "Too many tries";
     Internal "internal" INTERNAL_SERVER_ERROR "Something went wrong on our side";
     Overloaded "overloaded" SERVICE_UNAVAILABLE "Too much to do at the moment";
     Unavailable "unavailable" SERVICE_UNAVAILABLE "Cannot be done at the moment";
@@ -84,19 +86,21 @@ kinds! {
 pub struct Problem {
     kind: Kind,
     detail: Option<String>,
+    /// Seconds until another try will do, if that is known.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     /// A problem of this kind.
     #[must_use]
     pub const fn new(kind: Kind) -> Self {
-        Self { kind, detail: None }
+        Self { kind, detail: None, retry_after: None }
     }
 
     /// With what is wrong in this case, and what to do. Never with a secret.
     #[must_use]
     pub fn because(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: Some(detail.into()) }
+        Self { kind, detail: Some(detail.into()), retry_after: None }
     }
 
     /// Without a word on what is wrong in this case.
@@ -136,8 +140,8 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, challenge(self.kind));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&status) {
+            headers.insert(header::RETRY_AFTER, self.retry_after.map_or(RETRY_AFTER, HeaderValue::from));
         }
         response
     }
@@ -180,6 +184,7 @@ impl From<Error> for Problem {
             Error::Reused => Kind::SessionEnded,
             Error::NoSession => Kind::NotFound,
             Error::Conflict => Kind::Conflict,
+            Error::TooMany(_) => Kind::TooManyRequests,
             Error::Busy(PoolError::Full) | Error::Revoke(RevokeError::Full) => Kind::Overloaded,
             Error::Busy(_) | Error::Revoke(_) | Error::Ending => Kind::Unavailable,
             Error::Database(error) if error.is_temporary() => Kind::Unavailable,
@@ -188,9 +193,14 @@ impl From<Error> for Problem {
         if matches!(kind, Kind::Internal | Kind::Unavailable) {
             // Whoever operates this learns more than whoever asked.
             tracing::error!(%error, "a request could not be answered");
-            return Self { kind, detail: left_behind(&error).map(str::to_owned) };
+            return Self { kind, detail: left_behind(&error).map(str::to_owned), retry_after: None };
         }
-        Self::because(kind, left_behind(&error).map_or_else(|| error.to_string(), str::to_owned))
+        let retry_after = match &error {
+            Error::TooMany(TooMany { after }) => Some(limits::seconds(*after)),
+            _ => None,
+        };
+        let detail = left_behind(&error).map_or_else(|| error.to_string(), str::to_owned);
+        Self { kind, detail: Some(detail), retry_after }
     }
 }
 
@@ -241,7 +251,8 @@ mod tests {
             assert!(kind.status().is_client_error() || kind.status().is_server_error(), "{kind:?}");
             assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
             assert_eq!(headers.contains_key(header::WWW_AUTHENTICATE), kind.status() == StatusCode::UNAUTHORIZED);
-            assert_eq!(headers.contains_key(header::RETRY_AFTER), kind.status() == StatusCode::SERVICE_UNAVAILABLE);
+            let is_later = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&kind.status());
+            assert_eq!(headers.contains_key(header::RETRY_AFTER), is_later);
             let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["type"], format!("urn:kickout:problem:{}", kind.name()));

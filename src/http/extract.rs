@@ -11,6 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     error::{Kind, Problem},
+    source,
     state::{AppState, Trust},
 };
 use crate::{
@@ -343,7 +344,7 @@ fn provenance<'a>(parts: &'a Parts, trust: &Trust) -> Provenance<'a> {
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
@@ -362,7 +363,7 @@ pub fn is_proxied(parts: &Parts, trust: &Trust) -> bool {
     peer(parts).is_some_and(|peer| trust.proxies.iter().any(|network| network.contains(&peer)))
 }
 
-fn peer(parts: &Parts) -> Option<IpAddr> {
+pub(super) fn peer(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_canonical())
 }
 
@@ -379,7 +380,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let trust = Arc::<Trust>::from_ref(state);
         let user_agent = text(&parts.headers, &header::USER_AGENT).map(str::to_owned);
-        Ok(Self(Client { device: None, address: client_address(parts, &trust), user_agent }))
+        let (address, source) = (client_address(parts, &trust), source::of(parts, &trust));
+        Ok(Self(Client { device: None, address, user_agent, source }))
     }
 }
 
@@ -411,6 +413,7 @@ pub fn problem_of(status: StatusCode) -> Problem {
         StatusCode::REQUEST_TIMEOUT => Kind::RequestTimeout,
         StatusCode::PAYLOAD_TOO_LARGE => Kind::BodyTooLarge,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Kind::UnsupportedMediaType,
+        StatusCode::TOO_MANY_REQUESTS => Kind::TooManyRequests,
         StatusCode::SERVICE_UNAVAILABLE => Kind::Unavailable,
         status if status.is_client_error() => Kind::InvalidRequest,
         _ => Kind::Internal,

@@ -17,10 +17,10 @@
 //!
 //! ```text
 //! ACL SETUSER kickout on >PASSWORD resetkeys ~kickout:* resetchannels &kickout:*
-//!     -@all +get +mget +set +multi +exec +publish +subscribe +ping +info +unwatch +hello
+//!     -@all +get +mget +set +del +eval +multi +exec +publish +subscribe +ping +info +unwatch +hello
 //! ```
 //!
-//! A database other than 0 in the URL takes `+select`, too.
+//! Without `+eval` and `+del` each node counts tries ([`limits`](crate::limits)) for itself. A database other than 0 in the URL takes `+select`, too.
 //!
 //! # Keys and channels
 //!
@@ -28,6 +28,7 @@
 //! |---|---|
 //! | `{prefix}:{ledger id}:t:{jti}`, `…:s:{sid}` | `1`: revoked |
 //! | `{prefix}:{ledger id}:u:{sub}` | `floor`, or `floor sid`: generations below are dead, but for that session; with the nil UUID, sessions are not |
+//! | `{prefix}:{limits}:…` | counts of tries, as [`limits`](crate::limits) keeps them |
 //! | `{prefix}:deployment` | whose prefix this is: two deployments would mistake each other's acknowledgements |
 //! | channel `{prefix}:feed`, `{prefix}:ack` | pushes and acknowledgements, in the words of `message` |
 //!
@@ -53,7 +54,7 @@ use std::{
 use deadpool_redis::{
     Connection, Manager, Pool, Runtime,
     redis::{
-        AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion,
+        AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion,
         aio::MultiplexedConnection, cmd, pipe,
     },
 };
@@ -191,15 +192,7 @@ impl Blocklist {
         self.call(async {
             let mut get = cmd("MGET");
             get.arg(&entry::keys(&self.0.prefix, presented));
-            let values = match get.query_async(&mut self.line().await?).await {
-                // The server has closed it while nobody asked, or was started again.
-                Err(error) if error.is_connection_dropped() => {
-                    self.hang_up();
-                    get.query_async(&mut self.line().await?).await?
-                }
-                values => values?,
-            };
-            let values: Vec<Option<Vec<u8>>> = values;
+            let values: Vec<Option<Vec<u8>>> = self.ask(&get).await?;
             let values = <[_; 3]>::try_from(values)
                 .map_err(|values| BlocklistError::Protocol(format!("{} values for 3 keys", values.len())))?;
             Ok(entry::cause(presented, &values))
@@ -221,6 +214,20 @@ impl Blocklist {
             self.call(self.enter(batch, rows, now, false)).await?;
         }
         Ok(())
+    }
+
+    /// Runs a script on keys of this deployment: what else nodes share that may be lost. It may run twice.
+    ///
+    /// # Errors
+    /// [`BlocklistError`].
+    pub async fn run(&self, script: &str, keys: &[String], arguments: &[i64]) -> Result<Vec<i64>, BlocklistError> {
+        let mut eval = cmd("EVAL");
+        eval.arg(script).arg(keys.len());
+        for key in keys {
+            eval.arg(format!("{}:{key}", self.0.prefix));
+        }
+        eval.arg(arguments);
+        self.call(self.ask(&eval)).await
     }
 
     async fn enter(&self, batch: &Batch, rows: &[Row], now: Timestamp, is_first: bool) -> Result<(), BlocklistError> {
@@ -280,6 +287,18 @@ impl Blocklist {
             _ => circuit.succeeded(),
         }
         answer
+    }
+
+    /// Asks on the connection that all looks share, once more if it turns out to be dead.
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, BlocklistError> {
+        match command.query_async(&mut self.line().await?).await {
+            // The server has closed it while nobody asked, or was started again.
+            Err(error) if error.is_connection_dropped() => {
+                self.hang_up();
+                Ok(command.query_async(&mut self.line().await?).await?)
+            }
+            answer => Ok(answer?),
+        }
     }
 
     /// The connection of looks, made by one of those that need it.

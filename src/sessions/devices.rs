@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     database::{Database, DatabaseError, Row, sql},
     ids::{Generation, LedgerId, SessionId, Subject},
+    limits::Source,
     secret,
 };
 
@@ -35,6 +36,8 @@ pub struct Client {
     pub address: Option<IpAddr>,
     /// The `User-Agent` header.
     pub user_agent: Option<String>,
+    /// From where, as limits count it.
+    pub source: Source,
 }
 
 /// A session to be opened.
@@ -70,6 +73,7 @@ impl NewSession {
             device: client.device.as_deref().map(|text| bounded(text, MAX_DEVICE_CHARS)),
             address: client.address,
             user_agent: client.user_agent.as_deref().map(|text| bounded(text, MAX_AGENT_CHARS)),
+            source: client.source,
         };
         Self { id: SessionId::random(), secret: secret::random(), epoch, subject, version, now, settings, client }
     }

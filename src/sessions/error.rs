@@ -2,6 +2,7 @@
 
 use crate::{
     database::DatabaseError,
+    limits::TooMany,
     passwords::{PoolError, Refusal},
     revocation::{Cause, Ignorance, RevokeError},
     users::UsernameError,
@@ -46,6 +47,9 @@ pub enum Error {
     /// The account was changed at the same moment: try again.
     #[error("the account was changed at the same moment")]
     Conflict,
+    /// It was one try too many; nothing was looked at.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
     /// The password pool is full, or out of memory.
     #[error(transparent)]
     Busy(#[from] PoolError),

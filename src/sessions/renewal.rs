@@ -71,8 +71,8 @@ impl Sessions {
     /// within the grace gets the same successor as before.
     ///
     /// # Errors
-    /// [`Error::Credential`] if it is no token of ours, or its session is over; [`Error::Reused`] if it was replaced
-    /// before that: the session is dead on every node then; [`Error::Ending`] if that is not known yet;
+    /// [`Error::TooMany`]; [`Error::Credential`] if it is no token of ours, or its session is over; [`Error::Reused`] if it
+    /// was replaced before that: the session is dead on every node then; [`Error::Ending`] if that is not known yet;
     /// [`Error::Conflict`], [`Error::Revoke`], [`Error::Database`].
     pub async fn refresh(&self, token: &str, client: &Client, patience: Patience) -> Result<Renewed, Error> {
         let result = self.try_refresh(token, client, patience).await;
@@ -93,6 +93,7 @@ impl Sessions {
 
     async fn try_refresh(&self, token: &str, client: &Client, patience: Patience) -> Result<Renewed, Error> {
         let claimed = RefreshTokens::parse(token).ok_or(Error::Credential(AuthError::Invalid))?;
+        self.0.limits.refresh(claimed.session, client.source).await?;
         for _ in 0..LOOKS {
             // Before the row is read: a revocation that comes after it also comes after `iat`.
             let now = self.clock().now();

@@ -268,6 +268,8 @@ label! {
         /// It could not be decided: the password pool was full, the database did not answer, or the account was changed
         /// at the same moment.
         Overloaded = "overloaded",
+        /// It was one try too many; the password was not looked at.
+        Limited = "limited",
     }
 }
 
@@ -280,6 +282,52 @@ label! {
         Taken = "taken",
         /// The name or the password was not acceptable.
         Refused = "refused",
+        /// It was one try too many.
+        Limited = "limited",
+    }
+}
+
+label! {
+    /// What is tried.
+    LimitKind as "kind" {
+        /// A login.
+        Login = "login",
+        /// A signup.
+        Signup = "signup",
+        /// A refresh.
+        Refresh = "refresh",
+        /// The current password of somebody who is logged in.
+        Password = "password",
+    }
+}
+
+label! {
+    /// Whose tries are limited.
+    LimitScope as "scope" {
+        /// Those for one account, name or session.
+        Account = "account",
+        /// Those from one address.
+        Address = "address",
+    }
+}
+
+label! {
+    /// Who has counted a try.
+    LimitBackend as "backend" {
+        /// This node for itself.
+        Memory = "memory",
+        /// Redis for all nodes together.
+        Redis = "redis",
+    }
+}
+
+label! {
+    /// Where connections come in.
+    Listener as "listener" {
+        /// The one for users.
+        Public = "public",
+        /// The one for operators.
+        Management = "management",
     }
 }
 
@@ -420,6 +468,15 @@ metrics! {
     logins_total: Family<Counter, LoginOutcome>, COUNT, "Logins, by outcome.";
     refreshes_total: Family<Counter, RefreshOutcome>, COUNT, "Refreshes, by outcome.";
     signups_total: Family<Counter, SignupOutcome>, COUNT, "Signups, by outcome.";
+    limit_tries_total: Family<Counter, (LimitKind, LimitBackend)>, COUNT,
+        "Tries that were within their limits, by kind and by who has counted them.";
+    limit_refusals_total: Family<Counter, (LimitKind, LimitScope)>, COUNT,
+        "Tries that were over a limit, by kind and by whose limit it was.";
+    limits_shared: Gauge, NO_UNIT,
+        "1 if tries are counted in Redis for all nodes together, 0 if this node counts for itself.";
+    connections: Family<CountGauge, Listener>, COUNT, "Open connections, by listener.";
+    connections_refused_total: Family<Counter, Listener>, COUNT,
+        "Connections refused because there were as many as may be, by listener.";
 
     build_info: Open<Gauge>, NO_UNIT, "1, with the version of the program.";
 }

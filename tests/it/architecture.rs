@@ -29,12 +29,25 @@ const MAY_USE: [(&str, &[&str]); 25] = [
     ("tokens", &["clock", "ids", "revoked_keys", "secret"]),
     ("passwords", &["secret"]),
     ("revocation", &["clock", "database", "ids", "revoked_keys", "secret", "telemetry"]),
+    ("limits", &["clock", "ids", "revocation::blocklist", "secret", "telemetry"]),
     ("users", &["clock", "database", "ids", "passwords"]),
     ("vault", &["database", "secret"]),
     ("keystore", &["clock", "ids", "revoked_keys", "secret", "tokens", "vault"]),
     (
         "sessions",
-        &["clock", "csrf", "database", "ids", "passwords", "revocation", "secret", "telemetry", "tokens", "users"],
+        &[
+            "clock",
+            "csrf",
+            "database",
+            "ids",
+            "limits",
+            "passwords",
+            "revocation",
+            "secret",
+            "telemetry",
+            "tokens",
+            "users",
+        ],
     ),
     // On top.
     (
@@ -63,6 +76,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
             "cookies",
             "csrf",
             "ids",
+            "limits",
             "passwords",
             "revocation",
             "secret",
@@ -82,7 +96,7 @@ const MAY_USE: [(&str, &[&str]); 25] = [
 /// Where each crate that shapes a layer may be named: a file's path below `src/` begins with one of these.
 const CRATES: [(&str, &[&str]); 10] = [
     ("axum", &["http", "app.rs"]),
-    ("axum_server", &["app.rs"]),
+    ("axum_server", &["app.rs", "http/listener"]),
     ("tower", &["http", "app.rs"]),
     ("tower_http", &["http", "app.rs"]),
     // Metrics label methods and statuses by the crate's plain types.

@@ -381,7 +381,7 @@ async fn a_wrong_password_is_refused_and_none_is_shown() {
 #[tokio::test]
 async fn a_user_with_the_documented_rights_can_do_everything() {
     let redis = Redis::start();
-    let rights = "on >s3cret resetkeys ~test:* resetchannels &test:* -@all +get +mget +set +multi +exec +publish \
+    let rights = "on >s3cret resetkeys ~test:* resetchannels &test:* -@all +get +mget +set +del +eval +multi +exec +publish \
                   +subscribe +ping +info +unwatch +hello";
     let words: Vec<&str> = ["ACL", "SETUSER", "kickout"].into_iter().chain(rights.split_ascii_whitespace()).collect();
     redis.command(&words);

@@ -89,7 +89,7 @@ fn draw(epoch: LedgerId, subject: Subject, version: i64, now: Timestamp) -> NewS
     let hour = Duration::from_hours(1);
     let settings = Settings { grace: Duration::ZERO, idle: hour, absolute: 2 * hour, max_per_user: 100, signup: true };
     let client =
-        Client { device: Some("a\0 phone".into()), address: Some("10.0.0.7".parse().unwrap()), user_agent: None };
+        Client { device: Some("a\0 phone".into()), address: Some("10.0.0.7".parse().unwrap()), ..Client::default() };
     NewSession::draw(epoch, subject, version, now, settings, &client)
 }
 

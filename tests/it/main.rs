@@ -19,6 +19,7 @@
 //! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
 //! | [`one_with_redis`] | one process on SQLite uses a Redis beside it, and misses nothing without |
 //! | [`bulk`] | a hundred thousand ids are one call, and what failed part-way says how far it came |
+//! | [`limits`] | tries and connections are limited, nobody is locked out, and too much to do is never "not logged in" |
 //! | [`lifecycle`] | it stops soon, and not before what was begun is done |
 //! | [`start_and_stop`] | the program starts with nothing, says what is wrong if it cannot, and stops in two stages |
 //! | [`durability`] | what was acknowledged outlives a restart, a kill -9 and a restored backup |
@@ -63,6 +64,7 @@ mod http_contract;
 mod keys;
 mod leases;
 mod lifecycle;
+mod limits;
 mod log_grep;
 mod one_with_redis;
 mod postgres_outages;

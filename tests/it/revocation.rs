@@ -10,6 +10,7 @@ use kickout::{
     admin::Command,
     clock::{Clock, ManualClock},
     ids::{SessionId, Subject, TokenId},
+    limits::Source,
     revocation::{Act, Patience, Receipt as CommandReceipt, Target},
     sessions::{Error, Login, Sessions, devices::Client},
 };
@@ -420,7 +421,7 @@ async fn logout_everywhere_divides_one_second_exactly_a_thousand_times() {
     let rounds = users.map(|name| {
         let sessions = app.sessions().clone();
         async move {
-            sessions.sign_up(&name, PASSWORD.to_owned().into()).await.unwrap();
+            sessions.sign_up(&name, PASSWORD.to_owned().into(), Source::Unknown).await.unwrap();
             for round in 0..ROUNDS {
                 logout_divides_a_second(&sessions, &name, round).await;
             }

@@ -20,7 +20,7 @@ use crate::{
     ids::{SessionId, Subject},
     passwords::Input,
     revocation::Receipt,
-    sessions::{Error, Granted, Login, Sessions, devices::MAX_DEVICE_CHARS},
+    sessions::{Error, Granted, Identity, Login, Sessions, devices::MAX_DEVICE_CHARS},
     users::User,
 };
 
@@ -50,9 +50,10 @@ impl std::convert::From<User> for AccountBody {
 pub async fn signup(
     _: NotForeign,
     State(sessions): State<Sessions>,
+    From(client): From,
     Json(body): Json<SignupBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let user = sessions.sign_up(&body.username, body.password).await?;
+    let user = sessions.sign_up(&body.username, body.password, client.source).await?;
     Ok((StatusCode::CREATED, axum::Json(AccountBody::from(user))))
 }
 
@@ -137,13 +138,13 @@ async fn current_sessions(
     sessions: &Sessions,
     cookies: &Cookies,
     headers: &HeaderMap,
-) -> Result<Vec<SessionId>, Problem> {
+) -> Result<Vec<Identity>, Problem> {
     let one = |name| match find_cookie(headers, name) {
         Found::One(token) => Some(token),
         Found::Absent | Found::Several => None,
     };
     let found = sessions.identify(one(cookies.access_name()), one(cookies.refresh_name()).as_slice()).await?;
-    Ok(found.unwrap_or_default().into_iter().map(|identity| identity.session).collect())
+    Ok(found.unwrap_or_default())
 }
 
 /// `POST /v1/auth/refresh`: 200, with the next cookies or tokens, the way the refresh token came. A refusal removes no

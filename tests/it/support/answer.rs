@@ -100,7 +100,7 @@ impl Answer {
         self.is_guarded();
         let challenge = self.header("www-authenticate");
         assert_eq!(challenge.is_some_and(|value| value.starts_with("Bearer")), status == 401, "{self}");
-        assert_eq!(self.header("retry-after").is_some(), status == 503, "{self}");
+        assert_eq!(self.header("retry-after").is_some(), [429, 503].contains(&status), "{self}");
         assert_eq!(self.header("cache-control"), Some("no-store"), "{self}");
     }
 

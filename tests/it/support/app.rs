@@ -6,7 +6,7 @@ use kickout::{
     admin::{Admin, Answer, Command},
     app::{App, Listeners},
     clock::Clock,
-    config::{Config, Span},
+    config::{Config, Limits, Span},
     instance::DataFolder,
     lifecycle::{Shutdown, Tasks},
     revocation::Receipt,
@@ -72,6 +72,7 @@ impl TestApp {
         let mut config = Config { data_dir: folder.path().join("data"), ..Config::default() };
         config.revocation.filter.capacity = 1000;
         config.http.drain_timeout = Span::from_secs(5);
+        config.limits = many_tries();
         change(&mut config);
         let running = Running::start(config.clone(), clock.clone(), begins).await;
         let [public, management] = running.ports;
@@ -165,6 +166,21 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.cut();
+    }
+}
+
+/// Everybody in these tests has one address, and many passwords are wrong. What is about limits sets its own.
+pub(crate) fn many_tries() -> Limits {
+    let many = 100_000;
+    Limits {
+        logins_per_address: many,
+        wrong_per_address: many,
+        wrong_per_account: many,
+        wrong_before_slow: many,
+        signups_per_address: many,
+        signups_per_account: many,
+        refreshes_per_address: many,
+        refreshes_per_session: many,
     }
 }
 

@@ -15,6 +15,18 @@ use tempfile::TempDir;
 
 use super::{client::Net, wait::eventually};
 
+/// All keys of `[limits]`.
+const LIMITS: [&str; 8] = [
+    "LOGINS_PER_ADDRESS",
+    "WRONG_PER_ADDRESS",
+    "WRONG_PER_ACCOUNT",
+    "WRONG_BEFORE_SLOW",
+    "SIGNUPS_PER_ADDRESS",
+    "SIGNUPS_PER_ACCOUNT",
+    "REFRESHES_PER_ADDRESS",
+    "REFRESHES_PER_SESSION",
+];
+
 /// A running `kickout serve` with a folder and two ports of its own. Killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -160,6 +172,10 @@ fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kickout"));
     command.env_clear().current_dir(folder).stdin(Stdio::null());
     command.env("KICKOUT__DATA_DIR", data(folder));
+    // As for a service in this process: everybody has one address.
+    for limit in LIMITS {
+        command.env(format!("KICKOUT__LIMITS__{limit}"), "100000");
+    }
     command.env("KICKOUT__HTTP__LISTEN", "127.0.0.1:0").env("KICKOUT__MANAGEMENT__LISTEN", "127.0.0.1:0");
     command
 }
