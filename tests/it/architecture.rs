@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What each module may use of the others. What is not named here may not exist.
-const MAY_USE: [(&str, &[&str]); 25] = [
+const MAY_USE: [(&str, &[&str]); 26] = [
     // Leaves.
     ("secret", &[]),
     ("clock", &[]),

@@ -2,6 +2,7 @@
 //! when there is too much to do.
 
 mod connections;
+mod overload;
 mod shared;
 
 use http::Method;
