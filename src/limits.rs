@@ -57,9 +57,10 @@ pub mod memory;
 mod shared;
 
 use std::{
+    collections::VecDeque,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -82,6 +83,13 @@ pub const WIDER: u32 = 8;
 
 /// All who come by an address that cannot be known have so many times the tries of one.
 pub const UNKNOWN: u32 = 10;
+
+/// What Redis could not be told was given back waits here, so many at most: an outage's worth of logins that the breaker
+/// let through, one in 0.1 to 2 s. What is beyond drains by itself within the hour.
+const OWED: usize = 1024;
+
+/// How many of those one try tells it: its own answer waits for them, a round trip each.
+const PAID_AT_ONCE: usize = 4;
 
 /// Under attack an account has, at each address, the tries that it has there otherwise, divided by this.
 const SLOWER: u32 = 3;
@@ -150,6 +158,8 @@ struct Inner {
     clock: LedgerClock,
     memory: Memory,
     shared: Option<Blocklist>,
+    /// What Redis may have counted and was not told was given back. A call that was given up may still be done later.
+    owed: Mutex<VecDeque<Tries>>,
     /// The backend of the last try.
     last: AtomicU8,
     metrics: Metrics,
@@ -168,7 +178,8 @@ impl Limits {
         let backend = if shared.is_some() { LimitBackend::Redis } else { LimitBackend::Memory };
         metrics.limits_shared.set(f64::from(u8::from(shared.is_some())));
         let (key, last) = (secret.derive("limits, version 1"), AtomicU8::new(backend as u8));
-        Self(Arc::new(Inner { settings, key, clock, memory: Memory::default(), shared, last, metrics }))
+        let (memory, owed) = (Memory::default(), Mutex::default());
+        Self(Arc::new(Inner { settings, key, clock, memory, shared, owed, last, metrics }))
     }
 
     /// A login, of a name in the form that names are compared in. `device` is a session that was opened for this
@@ -243,10 +254,37 @@ impl Limits {
             return;
         }
         self.0.memory.give_back(self.now(), &tries);
-        if let Some(shared) = &self.0.shared {
-            // If it is not heard the next try there is a little early to be refused.
-            let _ = shared::give_back(shared, self.now(), &tries).await;
+        if let Some(shared) = &self.0.shared
+            && shared::give_back(shared, self.now(), &tries).await.is_err()
+        {
+            self.owe(tries);
         }
+    }
+
+    fn owe(&self, tries: Tries) {
+        let mut owed = self.owed();
+        if owed.len() < OWED {
+            owed.push_back(tries);
+        }
+    }
+
+    /// Tells a Redis that answers again what it was not told.
+    async fn pay(&self, shared: &Blocklist) {
+        for _ in 0..PAID_AT_ONCE {
+            let Some(tries) = self.next_owed() else { return };
+            if shared::give_back(shared, self.now(), &tries).await.is_err() {
+                return self.owe(tries);
+            }
+        }
+    }
+
+    fn next_owed(&self) -> Option<Tries> {
+        self.owed().pop_front()
+    }
+
+    fn owed(&self) -> MutexGuard<'_, VecDeque<Tries>> {
+        // Nothing panics while it holds the lock.
+        self.0.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes all or nothing; what wrong passwords are counted by can be given back.
@@ -260,6 +298,9 @@ impl Limits {
         if let Some(shared) = &self.0.shared {
             let asked = shared::take(shared, now, &tries).await;
             self.note(asked.as_ref().err());
+            if asked.is_ok() {
+                self.pay(shared).await;
+            }
             if let Ok(Err(over)) = asked {
                 self.0.memory.give_back(now, &tries);
                 return Err(self.refused(kind, over));

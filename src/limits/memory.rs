@@ -1,6 +1,6 @@
 //! Counts in memory of a fixed size, without keys: a sketch of buckets.
 //!
-//! Each kind of count has a table of [`ROWS`] × [`CELLS`] cells. A key has one cell in each row, by its MAC. A cell
+//! Each kind of count has a table of `ROWS` × `CELLS` cells. A key has one cell in each row, by its MAC. A cell
 //! holds when it will have drained, so an idle one needs no sweeping; a try fills the cells of its key, and the lowest
 //! of them says how full the key's bucket is. Keys that share a cell add up there, so a bucket is taken for fuller than
 //! it is, if anything (Cormode and Muthukrishnan, "count-min", 2005); emptier only by what a neighbour has given back

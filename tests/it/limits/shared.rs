@@ -1,5 +1,7 @@
 //! Limits that nodes share by Redis, and keep without it.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use deadpool_redis::redis::{Value, from_redis_value_ref};
 
 use super::{log_in, metric, wrongs};
@@ -14,6 +16,8 @@ use crate::support::{
 
 /// No answer of a Redis that is there is ever too late for that.
 const PATIENT: &str = "5s";
+
+static ADDRESSES: AtomicU32 = AtomicU32::new(0);
 
 const SHARED: &str = "kickout_limits_shared";
 
@@ -30,11 +34,14 @@ async fn scene(redis_timeout: &str) -> (Redis, Cluster) {
     (redis, plan.set("HTTP__TRUSTED_PROXIES", "127.0.0.1").start().await)
 }
 
-/// Tries, right ones, until both nodes count as they should.
+/// Tries, right ones, until both nodes count as they should. Each is at an address of its own: what a Redis that stood
+/// still was asked it may do later, when nobody waits for it any more.
 async fn both_count(cluster: &Cluster, name: &str, shared: u64) {
     for node in &cluster.nodes {
         eventually!({
-            log_in(node, "192.0.2.99", name, PASSWORD).await.expect(200);
+            let n = ADDRESSES.fetch_add(1, Ordering::Relaxed);
+            let from = format!("10.0.{}.{}", n / 256 % 256, n % 256);
+            log_in(node, &from, name, PASSWORD).await.expect(200);
             metric(node, SHARED).await == shared
         });
     }
@@ -135,4 +142,31 @@ async fn a_redis_that_is_paused_full_or_cut_off_neither_stops_a_login_nor_lifts_
         networks().for_each(|network| network.set(Mode::Pass));
         both_count(&cluster, &alice.name, 1).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn right_passwords_cost_nothing_in_a_redis_that_hears_of_them_late() {
+    let (redis, cluster) = scene("250ms").await;
+    let (alice, node, from) = (cluster.user().await, cluster.node(0), "198.51.100.1");
+    both_count(&cluster, &alice.name, 1).await;
+    let network = node.redis.as_ref().expect("with Redis");
+    // Whatever is asked is done, and never answered.
+    network.set(Mode::HalfOpen);
+    eventually!({
+        log_in(node, from, &alice.name, PASSWORD).await.expect(200);
+        metric(node, SHARED).await == 0
+    });
+    network.set(Mode::Pass);
+    both_count(&cluster, &alice.name, 1).await;
+    // Every one of these pays some of the debts.
+    eventually!({
+        log_in(node, from, &alice.name, PASSWORD).await.expect(200);
+        kept(&redis, 'c').is_empty()
+    });
+    assert_eq!(wrongs(cluster.node(1), from, &alice.name, 4).await, [401, 401, 401, 429]);
+}
+
+/// Keys of one kind of count.
+fn kept(redis: &Redis, kind: char) -> Vec<String> {
+    keys(redis).into_iter().filter(|key| key.starts_with(&format!("kickout:{{limits}}:{kind}"))).collect()
 }
