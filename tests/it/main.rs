@@ -14,6 +14,7 @@
 //! | [`bad_input`] | what clients get for requests that are not as they should be |
 //! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
 //! | [`cors`] | which pages of other origins can read answers |
+//! | [`browser`] | what a page in a real browser, and a page of somebody else, can and cannot do |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
 //! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
@@ -46,6 +47,7 @@ mod support;
 mod architecture;
 mod bad_input;
 mod blocklist;
+mod browser;
 mod bulk;
 mod cluster_http;
 mod commands;

@@ -2,10 +2,12 @@
 //!
 //! [`app::TestApp`] and [`process::Process`] are the service, in this process or as the real program. Both give a
 //! [`client::Net`], through which [`client::User`]s and their [`client::Device`]s speak to it. [`raw`] says what no
-//! well-behaved client says, and [`operator`] does what an operator does.
+//! well-behaved client says, and [`operator`] does what an operator does. [`browser::Browser`] is a real
+//! one, and its pages come from a [`site::Site`].
 
 pub(crate) mod answer;
 pub(crate) mod app;
+pub(crate) mod browser;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod cluster;
@@ -17,5 +19,6 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod site;
 pub(crate) mod system;
 pub(crate) mod wait;

@@ -1,0 +1,181 @@
+//! A page in a real browser logs in, refreshes and logs out; a page of somebody else tries to.
+//!
+//! Everything that speaks to the service is a script of a page ([`app.js`](browser/app.js), or
+//! [`elsewhere.js`](browser/elsewhere.js) for somebody else's): the driver only calls its functions and reads what they
+//! return. So what is proved here is what browsers make of the service's headers, not what we believe they do.
+
+mod logins;
+mod origins;
+mod refusals;
+mod strangers;
+
+use std::{collections::BTreeMap, ops::Deref};
+
+use http::Method;
+use kickout::config::Config;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::support::{
+    app::TestApp,
+    browser::Browser,
+    client::{PASSWORD, User},
+    site::Site,
+};
+
+/// Where the page and the API are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At one origin on `http://localhost`, as behind a proxy that serves both.
+    OneOrigin,
+    /// At two ports of `http://localhost`.
+    TwoPorts,
+    /// At two hosts of one site, over TLS.
+    TwoHosts,
+}
+
+impl Place {
+    const ALL: [Self; 3] = [Self::OneOrigin, Self::TwoPorts, Self::TwoHosts];
+
+    /// A page at another origin of the same site, which nobody has allowed.
+    async fn sibling(self) -> Site {
+        match self {
+            Self::OneOrigin | Self::TwoPorts => Site::plain("localhost").await,
+            Self::TwoHosts => Site::tls("sibling.kickout.test").await,
+        }
+    }
+
+    /// A page of another site.
+    async fn elsewhere(self) -> Site {
+        match self {
+            Self::OneOrigin | Self::TwoPorts => Site::plain("127.0.0.1").await,
+            Self::TwoHosts => Site::tls("evil.test").await,
+        }
+    }
+}
+
+/// A service and a page that uses it.
+#[derive(Debug)]
+struct World {
+    service: TestApp,
+    page: Site,
+    /// TLS in front of the service.
+    _front: Option<Site>,
+    /// The origin of the API.
+    api: String,
+}
+
+impl Deref for World {
+    type Target = TestApp;
+
+    fn deref(&self) -> &TestApp {
+        &self.service
+    }
+}
+
+impl World {
+    async fn start(place: Place, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with(place, async |page| TestApp::start_with(|config| allow(config, &page, change)).await).await
+    }
+
+    /// With a service that has not begun to load its ledger.
+    async fn start_cold(place: Place, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with(place, async |page| TestApp::start_cold(|config| allow(config, &page, change)).await).await
+    }
+
+    async fn with(place: Place, start: impl AsyncFnOnce(String) -> TestApp) -> Self {
+        let page = match place {
+            Place::OneOrigin | Place::TwoPorts => Site::plain("localhost").await,
+            Place::TwoHosts => Site::tls("app.kickout.test").await,
+        };
+        // At one origin there is nothing to allow.
+        let allowed = if place == Place::OneOrigin { String::new() } else { page.origin.clone() };
+        let service = start(allowed).await;
+        let (api, front) = match place {
+            Place::OneOrigin => {
+                page.puts_in_front_of(service.public());
+                (page.origin.clone(), None)
+            }
+            Place::TwoPorts => (format!("http://localhost:{}", service.public().port()), None),
+            Place::TwoHosts => {
+                let front = Site::tls("api.kickout.test").await;
+                front.puts_in_front_of(service.public());
+                (front.origin.clone(), Some(front))
+            }
+        };
+        Self { service, page, _front: front, api }
+    }
+
+    /// Opens the page, in a browser that knows nothing of an earlier world.
+    async fn open_anew(&self, browser: &Browser) {
+        browser.forget().await;
+        self.open(browser).await;
+    }
+
+    /// Opens the page.
+    async fn open(&self, browser: &Browser) {
+        self.open_at(&self.page, browser).await;
+    }
+
+    /// Opens the same page at another origin.
+    async fn open_at(&self, site: &Site, browser: &Browser) {
+        browser.open(&format!("{}/?api={}", site.origin, self.api)).await;
+    }
+
+    /// How often a route has been answered with a status.
+    async fn answered(&self, method: Method, route: &str, status: u16) -> u32 {
+        let page = self.manage(Method::GET, "/metrics").await.expect(200);
+        let text = String::from_utf8(page.body).expect("metrics are text");
+        let labels = [format!("method=\"{method}\""), format!("route=\"{route}\""), format!("status=\"{status}\"")];
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix("kickout_http_requests_total{"));
+        let line = lines.find(|line| labels.iter().all(|label| line.contains(label)));
+        line.and_then(|line| line.split_once("} ")).map_or(0, |(_, count)| count.parse().expect("a number"))
+    }
+}
+
+fn allow(config: &mut Config, page: &str, change: impl FnOnce(&mut Config)) {
+    if !page.is_empty() {
+        config.http.allowed_origins = vec![page.parse().expect("an origin")];
+    }
+    change(config);
+}
+
+/// What a script sees of an answer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+struct Seen {
+    /// `None` if the browser tells it nothing.
+    status: Option<u16>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: Value,
+}
+
+impl Seen {
+    #[track_caller]
+    fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, Some(status), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    fn is_problem(&self, status: u16, kind: &str) {
+        assert_eq!(self.status, Some(status), "{self:?}");
+        assert_eq!(self.body["type"], format!("urn:kickout:problem:{kind}"), "{self:?}");
+        let challenge = self.headers.get("www-authenticate");
+        assert_eq!(challenge.is_some_and(|value| value.starts_with("Bearer")), status == 401, "{self:?}");
+        assert_eq!(self.headers.contains_key("retry-after"), status == 503, "{self:?}");
+    }
+}
+
+/// Lets the page do something, and gives what it sees.
+async fn does(browser: &Browser, call: &str) -> Seen {
+    let seen = browser.run(&format!("return {call}"), json!([])).await;
+    serde_json::from_value(seen).expect("what the page tells")
+}
+
+/// Lets the page log a user in.
+async fn log_in(browser: &Browser, user: &User) -> Seen {
+    let seen = browser.run("return logIn(...arguments)", json!([user.name, PASSWORD])).await;
+    serde_json::from_value(seen).expect("what the page tells")
+}

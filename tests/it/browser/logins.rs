@@ -1,0 +1,123 @@
+//! Logging in and out.
+
+use kickout::config::Span;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::{Place, World, does, log_in};
+use crate::support::{
+    answer::Answer,
+    browser::Browser,
+    client::{ACCESS, REFRESH, User},
+};
+
+/// Everything that a script can reach where something may be kept.
+const KEPT: &str = "return (async () => JSON.stringify([
+    { ...localStorage }, { ...sessionStorage }, await indexedDB.databases(), await caches.keys(),
+    await cookieStore.getAll(), document.documentElement.outerHTML, location.href, history.state, window.name,
+]))()";
+
+#[tokio::test]
+async fn a_login_gives_the_browser_two_cookies_and_scripts_no_token_and_a_logout_takes_the_cookies() {
+    let browser = Browser::start().await;
+    for place in Place::ALL {
+        let world = World::start(place, |_| {}).await;
+        let alice = world.sign_up("alice").await;
+        world.open_anew(&browser).await;
+        log_in(&browser, &alice).await.expect(200);
+        assert_eq!(does(&browser, "me()").await.expect(200).body["username"], "alice");
+
+        let cookies = browser.cookies().await;
+        assert_eq!(cookies.keys().collect::<Vec<_>>(), [ACCESS, REFRESH]);
+        let host = if place == Place::TwoHosts { "api.kickout.test" } else { "localhost" };
+        for (name, path) in [(ACCESS, "/"), (REFRESH, "/v1/auth")] {
+            let cookie = &cookies[name];
+            assert_eq!((&*cookie.domain, &*cookie.path), (host, path), "{cookie:?}");
+            assert!(cookie.secure && cookie.http_only && !cookie.session, "{cookie:?}");
+            assert_eq!(cookie.same_site.as_deref(), Some("Lax"), "{cookie:?}");
+        }
+        assert_eq!(browser.run("return document.cookie", json!([])).await, "");
+        let kept = browser.run(KEPT, json!([])).await;
+        let kept = kept.as_str().expect("a text");
+        assert_eq!(kept.matches("csrf_token").count(), 3, "the page keeps what it was told: {kept}");
+        for cookie in cookies.values() {
+            assert!(!kept.contains(&cookie.value), "{}: {kept}", cookie.name);
+        }
+
+        does(&browser, "logOut()").await.expect(200);
+        assert!(browser.cookies().await.is_empty(), "{place:?}");
+        does(&browser, "me()").await.is_problem(401, "token-missing");
+    }
+}
+
+#[tokio::test]
+async fn the_tabs_of_a_browser_share_a_login_and_its_end() {
+    let browser = Browser::start().await;
+    let world = World::start(Place::OneOrigin, |_| {}).await;
+    let alice = world.sign_up("alice").await;
+    world.open_anew(&browser).await;
+    let first = browser.tab().await;
+    log_in(&browser, &alice).await.expect(200);
+    let second = browser.new_tab().await;
+    world.open(&browser).await;
+    assert_eq!(does(&browser, "me()").await.expect(200).body["username"], "alice");
+    browser.switch(&first).await;
+    does(&browser, "logOut()").await.expect(200);
+    browser.switch(&second).await;
+    does(&browser, "me()").await.is_problem(401, "token-missing");
+}
+
+#[tokio::test]
+async fn a_logout_everywhere_in_one_browser_ends_the_next_request_of_another() {
+    let (first, second) = tokio::join!(Browser::start(), Browser::start());
+    for place in [Place::OneOrigin, Place::TwoHosts] {
+        let world = World::start(place, |_| {}).await;
+        let alice = world.sign_up("alice").await;
+        for browser in [&first, &second] {
+            world.open_anew(browser).await;
+            log_in(browser, &alice).await.expect(200);
+        }
+        does(&first, "me()").await.expect(200);
+        let receipt = does(&second, "logOutEverywhere()").await.expect(200).body;
+        assert_eq!(receipt["complete"], true, "{receipt}");
+        does(&first, "me()").await.is_problem(401, "session-ended");
+        assert!(second.cookies().await.is_empty(), "{place:?}");
+        log_in(&first, &alice).await.expect(200);
+        does(&first, "me()").await.expect(200);
+        does(&first, "logOut()").await.expect(200);
+    }
+}
+
+/// Fills the queue of revocations of a service that does not record them yet. It is full as long as what is returned.
+async fn fill_queue(world: &World, user: &User) -> JoinSet<Answer> {
+    let mut waiting = JoinSet::new();
+    let token = user.log_in_for_bearer().await.access();
+    for _ in 0..2 {
+        waiting.spawn(world.post("/v1/auth/logout").bearer(&token).into_future());
+    }
+    // One is turned away because the other one is in.
+    let turned_away = waiting.join_next().await.expect("two were sent").expect("an answer");
+    turned_away.is_problem(503, "overloaded");
+    waiting
+}
+
+#[tokio::test]
+async fn a_logout_that_could_not_be_done_leaves_the_cookies_where_they_were() {
+    let browser = Browser::start().await;
+    for place in [Place::OneOrigin, Place::TwoHosts] {
+        let world = World::start_cold(place, |config| {
+            config.revocation.queue = 1;
+            config.http.request_timeout = Span::from_secs(300);
+        });
+        let world = world.await;
+        let alice = world.sign_up("alice").await;
+        let _full = fill_queue(&world, &alice).await;
+        world.open_anew(&browser).await;
+        log_in(&browser, &alice).await.expect(200);
+        let cookies = browser.cookies().await;
+        assert_eq!(cookies.keys().collect::<Vec<_>>(), [ACCESS, REFRESH]);
+        does(&browser, "logOut()").await.is_problem(503, "overloaded");
+        does(&browser, "logOutEverywhere()").await.is_problem(503, "unavailable");
+        assert_eq!(browser.cookies().await, cookies);
+    }
+}
