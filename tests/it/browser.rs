@@ -8,11 +8,12 @@ mod logins;
 mod origins;
 mod refusals;
 mod strangers;
+mod tabs;
 
 use std::{collections::BTreeMap, ops::Deref};
 
 use http::Method;
-use kickout::config::Config;
+use kickout::{clock::Clock, config::Config};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -76,6 +77,11 @@ impl Deref for World {
 impl World {
     async fn start(place: Place, change: impl FnOnce(&mut Config)) -> Self {
         Self::with(place, async |page| TestApp::start_with(|config| allow(config, &page, change)).await).await
+    }
+
+    /// With a service that lives by this clock.
+    async fn start_at(clock: Clock, place: Place) -> Self {
+        Self::with(place, async |page| TestApp::start_at(clock, |config| allow(config, &page, |_| {})).await).await
     }
 
     /// With a service that has not begun to load its ledger.

@@ -15,7 +15,7 @@ async function call(method, path, body) {
   } catch {
     return { status: null };
   }
-  return { status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.json() };
+  return { status: answer.status, headers: Object.fromEntries(answer.headers), body: await answer.json().catch(() => null) };
 }
 
 // What the answer tells is kept wherever a page can keep anything.
@@ -41,4 +41,28 @@ async function meOrRefresh() {
   if (answer.body?.type !== "urn:kickout:problem:token-expired") return answer;
   const refreshed = await refresh();
   return refreshed.status === 200 ? me() : refreshed;
+}
+
+// The tabs of this page tell each other where they are.
+const channel = new BroadcastChannel("tabs");
+const heard = new Set();
+channel.addEventListener("message", ({ data }) => heard.add(data));
+
+// Waits until the other tab has come to the same place.
+function meet(place) {
+  channel.postMessage(place);
+  return new Promise((met) => {
+    const look = () => (heard.has(place) ? met() : channel.addEventListener("message", look, { once: true }));
+    look();
+  });
+}
+
+// Refreshes so often, each time at the same moment as the other tab.
+async function refreshTogether(rounds) {
+  const answers = [];
+  for (let round = 0; round < rounds; round += 1) {
+    await meet(round);
+    answers.push(await refresh(), await me());
+  }
+  return answers;
 }

@@ -51,23 +51,6 @@ async fn a_login_gives_the_browser_two_cookies_and_scripts_no_token_and_a_logout
 }
 
 #[tokio::test]
-async fn the_tabs_of_a_browser_share_a_login_and_its_end() {
-    let browser = Browser::start().await;
-    let world = World::start(Place::OneOrigin, |_| {}).await;
-    let alice = world.sign_up("alice").await;
-    world.open_anew(&browser).await;
-    let first = browser.tab().await;
-    log_in(&browser, &alice).await.expect(200);
-    let second = browser.new_tab().await;
-    world.open(&browser).await;
-    assert_eq!(does(&browser, "me()").await.expect(200).body["username"], "alice");
-    browser.switch(&first).await;
-    does(&browser, "logOut()").await.expect(200);
-    browser.switch(&second).await;
-    does(&browser, "me()").await.is_problem(401, "token-missing");
-}
-
-#[tokio::test]
 async fn a_logout_everywhere_in_one_browser_ends_the_next_request_of_another() {
     let (first, second) = tokio::join!(Browser::start(), Browser::start());
     for place in [Place::OneOrigin, Place::TwoHosts] {
@@ -81,6 +64,7 @@ async fn a_logout_everywhere_in_one_browser_ends_the_next_request_of_another() {
         let receipt = does(&second, "logOutEverywhere()").await.expect(200).body;
         assert_eq!(receipt["complete"], true, "{receipt}");
         does(&first, "me()").await.is_problem(401, "session-ended");
+        does(&first, "refresh()").await.is_problem(401, "session-ended");
         assert!(second.cookies().await.is_empty(), "{place:?}");
         log_in(&first, &alice).await.expect(200);
         does(&first, "me()").await.expect(200);

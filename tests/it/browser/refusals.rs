@@ -11,6 +11,7 @@ async fn a_page_can_read_why_it_was_refused_and_when_to_come_again() {
         let alice = world.sign_up("alice").await;
         world.open_anew(&browser).await;
         does(&browser, "me()").await.is_problem(401, "token-missing");
+        does(&browser, "refresh()").await.is_problem(401, "token-missing");
         let wrong = does(&browser, "logIn('alice', 'not-the-password-of-alice')").await;
         wrong.is_problem(401, "credentials-invalid");
         log_in(&browser, &alice).await.expect(200);

@@ -47,9 +47,10 @@ async fn sends_form(site: &Site, browser: &Browser, action: &str, field: (&str, 
 type Refusal = (u16, &'static str);
 
 /// Acts that change something, and how each is refused if the cookies travel, and if they do not.
-const ACTS: [(&str, Refusal, Refusal); 4] = [
+const ACTS: [(&str, Refusal, Refusal); 5] = [
     // Before anybody looks at cookies.
     ("/v1/auth/login", (403, "csrf-refused"), (403, "csrf-refused")),
+    ("/v1/auth/refresh", (403, "csrf-refused"), (415, "unsupported-media-type")),
     ("/v1/auth/logout", (403, "csrf-refused"), (415, "unsupported-media-type")),
     ("/v1/auth/logout-all", (403, "csrf-refused"), (401, "token-missing")),
     ("/v1/auth/password", (403, "csrf-refused"), (401, "token-missing")),

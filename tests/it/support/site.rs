@@ -5,7 +5,10 @@ use std::{
     fs,
     net::SocketAddr,
     process::Command,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
@@ -19,6 +22,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Barrier,
     task::JoinSet,
 };
 use tokio_rustls::{
@@ -48,7 +52,19 @@ pub(crate) struct Site {
 struct Behind {
     client: reqwest::Client,
     service: Arc<Mutex<Option<SocketAddr>>>,
+    refreshes: Arc<OnceLock<Refreshes>>,
 }
+
+/// What is special about requests to [`REFRESH`].
+#[derive(Debug)]
+enum Refreshes {
+    /// They are passed on when two of them are there, and answered when both have their answers.
+    Paired { arrived: Barrier, answered: Barrier },
+    /// The answer to the first one is lost.
+    FirstLost(AtomicBool),
+}
+
+const REFRESH: &str = "/v1/auth/refresh";
 
 impl Site {
     /// At `http://host:port`.
@@ -72,12 +88,23 @@ impl Site {
     pub(crate) fn puts_in_front_of(&self, service: SocketAddr) {
         *self.behind.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
     }
+
+    /// From now on refreshes happen in pairs: both are on their way before either is answered.
+    pub(crate) fn pairs_refreshes(&self) {
+        let paired = Refreshes::Paired { arrived: Barrier::new(2), answered: Barrier::new(2) };
+        self.behind.refreshes.set(paired).expect("once");
+    }
+
+    /// The next refresh is passed on, and its answer does not come back.
+    pub(crate) fn loses_an_answer(&self) {
+        self.behind.refreshes.set(Refreshes::FirstLost(AtomicBool::new(false))).expect("once");
+    }
 }
 
 impl Behind {
     fn nothing() -> Self {
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-        Self { client: client.expect("a client"), service: Arc::default() }
+        Self { client: client.expect("a client"), service: Arc::default(), refreshes: Arc::default() }
     }
 }
 
@@ -113,7 +140,21 @@ async fn names_of_cookies(headers: HeaderMap) -> String {
 async fn pass_on(State(behind): State<Behind>, request: Request) -> Response {
     let service = *behind.service.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(service) = service else { return StatusCode::NOT_FOUND.into_response() };
+    let special = behind.refreshes.get().filter(|_| request.uri().path() == REFRESH);
+    if let Some(Refreshes::Paired { arrived, .. }) = special {
+        arrived.wait().await;
+    }
     let response = ask(&behind.client, service, request).await;
+    match special {
+        Some(Refreshes::Paired { answered, .. }) => {
+            answered.wait().await;
+        }
+        Some(Refreshes::FirstLost(is_lost)) if !is_lost.swap(true, Ordering::SeqCst) => {
+            assert!(response.is_ok_and(|response| response.status().is_success()), "there is an answer to be lost");
+            return StatusCode::BAD_GATEWAY.into_response();
+        }
+        _ => {}
+    }
     response.unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
 }
 
