@@ -17,12 +17,7 @@ use kickout::{clock::Clock, config::Config};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::{
-    app::TestApp,
-    browser::Browser,
-    client::{PASSWORD, User},
-    site::Site,
-};
+use crate::support::{app::TestApp, browser::Browser, client::PASSWORD, site::Site};
 
 /// Where the page and the API are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +175,15 @@ async fn does(browser: &Browser, call: &str) -> Seen {
     serde_json::from_value(seen).expect("what the page tells")
 }
 
+/// Lets the page sign a user up, with [`PASSWORD`].
+async fn sign_up(browser: &Browser, name: &str) {
+    let call = "return call('POST', '/v1/auth/signup', { username: arguments[0], password: arguments[1] })";
+    let seen: Seen = serde_json::from_value(browser.run(call, json!([name, PASSWORD])).await).expect("an answer");
+    seen.expect(201);
+}
+
 /// Lets the page log a user in.
-async fn log_in(browser: &Browser, user: &User) -> Seen {
-    let seen = browser.run("return logIn(...arguments)", json!([user.name, PASSWORD])).await;
+async fn log_in(browser: &Browser, name: &str) -> Seen {
+    let seen = browser.run("return logIn(...arguments)", json!([name, PASSWORD])).await;
     serde_json::from_value(seen).expect("what the page tells")
 }

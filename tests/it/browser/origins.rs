@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use super::{Place, World, does, log_in};
+use super::{Place, World, does, log_in, sign_up};
 use crate::support::{
     browser::Browser,
     client::{ACCESS, REFRESH},
@@ -15,23 +15,25 @@ async fn an_allowed_origin_can_do_everything_and_another_one_of_the_same_site_no
     let browser = Browser::start().await;
     for place in [Place::TwoPorts, Place::TwoHosts] {
         let world = World::start(place, |_| {}).await;
-        let (alice, mallory) = (world.sign_up("alice").await, world.sign_up("mallory").await);
         world.open_anew(&browser).await;
-        log_in(&browser, &alice).await.expect(200);
+        for name in ["alice", "mallory"] {
+            sign_up(&browser, name).await;
+        }
+        log_in(&browser, "alice").await.expect(200);
         does(&browser, "me()").await.expect(200);
         does(&browser, "refresh()").await.expect(200);
         does(&browser, "me()").await.expect(200);
         does(&browser, "logOut()").await.expect(200);
         let preflights = world.answered(Method::OPTIONS, "/v1/auth/login", 200).await;
         assert_eq!(preflights, 1, "the browser has asked first");
-        log_in(&browser, &alice).await.expect(200);
+        log_in(&browser, "alice").await.expect(200);
 
         let cookies = browser.cookies().await;
         let read = world.answered(Method::GET, "/v1/auth/me", 200).await;
         let sibling = place.sibling().await;
         world.open_at(&sibling, &browser).await;
         // The browser asks, and does not send it.
-        assert_eq!(log_in(&browser, &mallory).await.status, None);
+        assert_eq!(log_in(&browser, "mallory").await.status, None);
         // It sends these, with the cookies, and tells the page nothing.
         assert_eq!(does(&browser, "me()").await.status, None);
         assert_eq!(does(&browser, "call('POST', '/v1/auth/refresh')").await.status, None);
@@ -61,18 +63,18 @@ async fn sibling_hosts_get_the_cookies_of_a_domain_and_none_without_one() {
     let browser = Browser::start().await;
     let sibling = Site::tls("files.kickout.test").await;
     let world = World::start(Place::TwoHosts, |_| {}).await;
-    let alice = world.sign_up("alice").await;
     world.open(&browser).await;
-    log_in(&browser, &alice).await.expect(200);
+    sign_up(&browser, "alice").await;
+    log_in(&browser, "alice").await.expect(200);
     assert_eq!(gets(&sibling, &browser, "/cookies").await, "");
     assert_eq!(gets(&sibling, &browser, "/v1/auth/cookies").await, "");
     assert_eq!(browser.cookies().await[REFRESH].domain, "api.kickout.test");
 
     // The same hosts, for which there is a domain from now on. What the browser still has is replaced, not joined.
     let world = World::start(Place::TwoHosts, |config| config.cookies.domain = "kickout.test".to_owned()).await;
-    let alice = world.sign_up("alice").await;
     world.open(&browser).await;
-    log_in(&browser, &alice).await.expect(200);
+    sign_up(&browser, "alice").await;
+    log_in(&browser, "alice").await.expect(200);
     assert_eq!(does(&browser, "me()").await.expect(200).body["username"], "alice");
     let cookies = browser.cookies().await;
     assert_eq!(cookies.keys().collect::<Vec<_>>(), [ACCESS, SHARED, REFRESH]);

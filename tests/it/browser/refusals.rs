@@ -1,6 +1,6 @@
 //! What a page learns of a refusal.
 
-use super::{Place, World, does, log_in};
+use super::{Place, World, does, log_in, sign_up};
 use crate::support::browser::Browser;
 
 #[tokio::test]
@@ -8,13 +8,13 @@ async fn a_page_can_read_why_it_was_refused_and_when_to_come_again() {
     let browser = Browser::start().await;
     for place in Place::ALL {
         let world = World::start(place, |_| {}).await;
-        let alice = world.sign_up("alice").await;
         world.open_anew(&browser).await;
+        sign_up(&browser, "alice").await;
         does(&browser, "me()").await.is_problem(401, "token-missing");
         does(&browser, "refresh()").await.is_problem(401, "token-missing");
         let wrong = does(&browser, "logIn('alice', 'not-the-password-of-alice')").await;
         wrong.is_problem(401, "credentials-invalid");
-        log_in(&browser, &alice).await.expect(200);
+        log_in(&browser, "alice").await.expect(200);
         let wrong = "call('POST', '/v1/auth/password', { current: 'not-it', new: 'harbour-violet-anvil-thicket' })";
         does(&browser, wrong).await.is_problem(403, "password-wrong");
         does(&browser, "call('GET', '/v1/auth/nothing')").await.is_problem(404, "not-found");
@@ -22,9 +22,9 @@ async fn a_page_can_read_why_it_was_refused_and_when_to_come_again() {
         does(&browser, "logOut()").await.expect(200);
 
         let world = World::start_cold(place, |_| {}).await;
-        let alice = world.sign_up("alice").await;
         world.open_anew(&browser).await;
-        log_in(&browser, &alice).await.expect(200);
+        sign_up(&browser, "alice").await;
+        log_in(&browser, "alice").await.expect(200);
         does(&browser, "me()").await.is_problem(503, "unavailable");
     }
 }

@@ -4,7 +4,7 @@ use http::Method;
 use kickout::config::SameSite;
 use serde_json::{Value, json};
 
-use super::{Place, World, does, log_in};
+use super::{Place, World, does, log_in, sign_up};
 use crate::support::{
     browser::{self, Browser},
     client::{PASSWORD, text},
@@ -66,9 +66,11 @@ async fn forms_and_blind_requests_of_other_pages_change_nothing_with_and_without
     let browser = Browser::start().await;
     for place in [Place::OneOrigin, Place::TwoHosts] {
         let world = World::start(place, |_| {}).await;
-        let (alice, _) = (world.sign_up("alice").await, world.sign_up("mallory").await);
         world.open_anew(&browser).await;
-        log_in(&browser, &alice).await.expect(200);
+        for name in ["alice", "mallory"] {
+            sign_up(&browser, name).await;
+        }
+        log_in(&browser, "alice").await.expect(200);
         let cookies = browser.cookies().await;
 
         // A browser keeps `SameSite=Lax` cookies from another site's POST. From a sibling they travel, and the service
@@ -105,9 +107,9 @@ async fn a_link_from_another_site_carries_lax_cookies_and_no_strict_ones() {
     let elsewhere = Place::TwoHosts.elsewhere().await;
     for (same_site, status) in [(SameSite::Lax, 200), (SameSite::Strict, 401)] {
         let world = World::start(Place::TwoHosts, |config| config.cookies.same_site = same_site).await;
-        let alice = world.sign_up("alice").await;
         world.open_anew(&browser).await;
-        log_in(&browser, &alice).await.expect(200);
+        sign_up(&browser, "alice").await;
+        log_in(&browser, "alice").await.expect(200);
         does(&browser, "me()").await.expect(200);
         browser.open(&format!("{}/elsewhere", elsewhere.origin)).await;
         let url = format!("{}/v1/auth/me", world.api);

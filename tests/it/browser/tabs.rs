@@ -9,7 +9,7 @@ use kickout::{
 };
 use serde_json::{Value, json};
 
-use super::{Place, Seen, World, does, log_in};
+use super::{Place, Seen, World, does, log_in, sign_up};
 use crate::support::browser::{Browser, Tab};
 
 /// How many refreshes of each outcome there were: the first with a token, one more within the grace, one too late.
@@ -25,9 +25,9 @@ async fn refreshes(world: &World) -> [u32; 3] {
 
 /// Two tabs with the page, whose user has logged in.
 async fn two_tabs(world: &World, browser: &Browser) -> [Tab; 2] {
-    let alice = world.sign_up("alice").await;
     world.open_anew(browser).await;
-    log_in(browser, &alice).await.expect(200);
+    sign_up(browser, "alice").await;
+    log_in(browser, "alice").await.expect(200);
     let first = browser.tab().await;
     let second = browser.new_tab().await;
     world.open(browser).await;
@@ -109,9 +109,9 @@ async fn two_tabs_that_refresh_all_the_time_both_stay_logged_in() {
 async fn a_refresh_whose_answer_was_lost_is_done_again() {
     let browser = Browser::start().await;
     let world = World::start(Place::OneOrigin, |_| {}).await;
-    let alice = world.sign_up("alice").await;
     world.open_anew(&browser).await;
-    log_in(&browser, &alice).await.expect(200);
+    sign_up(&browser, "alice").await;
+    log_in(&browser, "alice").await.expect(200);
     let cookies = browser.cookies().await;
     world.page.loses_an_answer();
     does(&browser, "refresh()").await.expect(502);

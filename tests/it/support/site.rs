@@ -103,7 +103,9 @@ impl Site {
 
 impl Behind {
     fn nothing() -> Self {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        // The service ends idle connections, and might end one just when it is used again.
+        let client = client.pool_max_idle_per_host(0).build();
         Self { client: client.expect("a client"), service: Arc::default(), refreshes: Arc::default() }
     }
 }
