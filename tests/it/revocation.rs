@@ -287,7 +287,7 @@ async fn a_restart_keeps_what_has_ended_and_what_lives() {
     dead.push(out.access());
     let token = alice.log_in_for_bearer().await;
     app.command(Command::RevokeToken { token: jti(&token.access()) }).await;
-    let taken = token.access();
+    let revoked = token.access();
     let banned = bob.log_in_for_bearer().await;
     app.command(Command::UserBan { user: bob.name.clone() }).await;
     dead.push(banned.access());
@@ -303,7 +303,7 @@ async fn a_restart_keeps_what_has_ended_and_what_lives() {
         for token in &dead {
             app.refuses(token).await;
         }
-        app.takes_back(&taken).await;
+        app.takes_back(&revoked).await;
         for token in &live {
             app.accepts(token).await;
         }
@@ -314,7 +314,7 @@ async fn a_restart_keeps_what_has_ended_and_what_lives() {
 
     app.command(Command::RevokeEverything {}).await;
     app.restart().await;
-    for token in dead.iter().chain(&live).chain([&taken]) {
+    for token in dead.iter().chain(&live).chain([&revoked]) {
         app.refuses(token).await;
     }
     let later = alice.log_in_for_bearer().await;
