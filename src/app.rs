@@ -5,6 +5,7 @@
 //! second step.
 
 mod begin;
+mod listening;
 mod upkeep;
 
 use std::{
@@ -21,6 +22,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use self::listening::{PairError, tls};
 use crate::{
     admin::Admin,
     clock::Clock,
@@ -34,6 +36,7 @@ use crate::{
         middleware::Observer,
         routes::management::Management,
         state::{AppState, Trust},
+        tls::Tls,
     },
     ids::LedgerId,
     instance::DataFolder,
@@ -109,6 +112,9 @@ pub enum ServeError {
     /// A listener failed.
     #[error("listening failed: {0}")]
     Listen(#[from] io::Error),
+    /// The certificate or its key.
+    #[error(transparent)]
+    Tls(#[from] PairError),
 }
 
 /// The two listeners, bound by the caller: a test binds port 0.
@@ -304,7 +310,11 @@ impl App {
     /// # Errors
     /// [`ServeError`].
     pub async fn serve(self, listeners: Listeners, tasks: Tasks, admin_token: String) -> Result<(), ServeError> {
+        let tls = self.tls()?;
         self.maintain(&tasks);
+        if let Some(tls) = &tls {
+            listening::watch(tls, &tasks)?;
+        }
         let observer = Observer { metrics: self.metrics.clone(), clock: self.clock.clone() };
         let limits = Limits {
             body: self.config.http.body_limit,
@@ -325,15 +335,15 @@ impl App {
         let [public_handle, management_handle] = handles;
         let timeout = self.config.http.header_timeout.duration();
         let writing = self.config.http.write_timeout.duration();
-        let gate = |listener, connections| {
-            let bounds = Bounds { connections, writing, is_plain: true };
+        let gate = |listener, connections, is_plain| {
+            let bounds = Bounds { connections, writing, is_plain };
             Gate::new(DefaultAcceptor::new(), listener, bounds, self.metrics.clone())
         };
-        let public_gate = gate(Listener::Public, self.config.http.max_connections);
-        let management_gate = gate(Listener::Management, MANAGEMENT_CONNECTIONS);
+        let public_gate = gate(Listener::Public, self.config.http.max_connections, tls.is_none());
+        let management_gate = gate(Listener::Management, MANAGEMENT_CONNECTIONS, true);
         let result = tokio::try_join!(
-            listen(listeners.public, public, public_handle, timeout, public_gate),
-            listen(listeners.management, management, management_handle, timeout, management_gate),
+            listen(listeners.public, public, public_handle, timeout, public_gate, tls),
+            listen(listeners.management, management, management_handle, timeout, management_gate, None),
         );
         let limit = self.config.http.drain_timeout.duration();
         self.end(&tasks, limit).await;
@@ -371,6 +381,9 @@ impl App {
             trust: Arc::new(Trust {
                 origins: self.config.http.allowed_origins.iter().map(ToString::to_string).collect(),
                 proxies: self.config.http.trusted_proxies.clone(),
+                hsts: listening::hsts(&self.config.http),
+                hsts_proxied: self.config.http.hsts_proxied,
+                clear_site_data: listening::clear_site_data(&self.config.cookies),
                 accept: self.config.verify.accept,
                 serve_for: self.config.revocation.serve_for.duration(),
                 patience: self.config.http.request_timeout.duration().saturating_sub(ANSWERING),
@@ -580,6 +593,7 @@ async fn listen(
     handle: Handle<SocketAddr>,
     header_timeout: Duration,
     gate: Gate<DefaultAcceptor>,
+    tls: Option<Tls>,
 ) -> io::Result<()> {
     let mut server = axum_server::from_tcp(listener)?.acceptor(gate).handle(handle).http1_only();
     server
@@ -589,5 +603,9 @@ async fn listen(
         // A client that dribbles its headers, or holds an idle connection, is cut.
         .header_read_timeout(header_timeout)
         .max_buf_size(HEADER_BYTES);
-    server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    match tls {
+        Some(tls) => server.map(|inner| tls.accept(inner, header_timeout)).serve(service).await,
+        None => server.serve(service).await,
+    }
 }

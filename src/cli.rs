@@ -20,14 +20,14 @@ use std::{env, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use crate::{
     admin,
-    app::{App, BuildError, ServeError, StartError},
+    app::{self, App, BuildError, PairError, ServeError, StartError},
     clock::Clock,
     config::{Config, Loaded, LogFormat, Problems, Source},
     database::DatabaseError,
     instance::{DataFolder, FolderError},
     lifecycle::Fatal,
     revocation::ledger::ManyKind,
-    telemetry,
+    telemetry::{self, metrics::Metrics},
 };
 
 pub use self::{arguments::Cli, transport::run_admin};
@@ -111,6 +111,9 @@ pub enum Failure {
     /// One address or both cannot be listened on.
     #[error("{0}")]
     Listen(String),
+    /// The certificate of the public listener, or its key.
+    #[error("the configuration cannot be used:\n{0}")]
+    Tls(#[from] PairError),
     /// The application could not be put together.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -140,7 +143,7 @@ pub enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) | Self::Unconfirmed(_) => 2,
+            Self::Config(_) | Self::Tls(_) | Self::Unconfirmed(_) => 2,
             _ => 1,
         })
     }
@@ -183,7 +186,7 @@ impl Cli {
             Verb::Serve => return Box::pin(serve::serve(loaded)).await,
             Verb::Migrate => return migrate(loaded.config).await,
             Verb::Restored { .. } => return restored(loaded.config).await,
-            Verb::Config { what: ConfigVerb::Check } => return Ok(check(&loaded)),
+            Verb::Config { what: ConfigVerb::Check } => return Ok(check(&loaded)?),
             Verb::User { what } => user(what)?,
             Verb::Revoke { what } => (revoke(what)?, Form::Text),
             Verb::Keys { what: KeysVerb::Generate } => (admin::Command::KeysGenerate {}, Form::Text),
@@ -252,12 +255,13 @@ async fn restored(config: Config) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(loaded: &Loaded) -> ExitCode {
+fn check(loaded: &Loaded) -> Result<ExitCode, PairError> {
+    app::tls(&loaded.config.http, &Clock::System, &Metrics::new())?;
     output::text(&loaded.config.to_toml_redacted());
     for warning in &loaded.warnings {
         output::hint(&format!("warning: {warning}"));
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The configured form of a log line, as the logging knows it.

@@ -179,7 +179,8 @@ impl Clock {
         }
     }
 
-    /// The machine's wall clock now. It may step either way: nothing but a ledger and a log line may ask for it.
+    /// The machine's wall clock now. It may step either way: nothing but a ledger, a
+    /// certificate and a log line may ask for it.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         match self {

@@ -10,6 +10,7 @@
 //! ever printed: not in a problem, not by `Debug`, not by [`Config::to_toml_redacted`]. Relative paths start at the
 //! working directory.
 
+mod browsers;
 mod layers;
 mod load;
 mod problems;
@@ -22,7 +23,7 @@ pub use self::{
     problems::{Place, Problem, Problems},
     sections::{
         Accept, Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Limits, Log, LogFormat, Management, Node,
-        OnStale, Passwords, Redis, RedisMode, Revocation, SameSite, Sessions, Tokens, Verify,
+        OnStale, Passwords, Redis, RedisMode, Revocation, SameSite, Sessions, SiteData, Tokens, Verify,
     },
     values::{Origin, ParseOriginError, ParseSpanError, Secret, Span},
 };

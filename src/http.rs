@@ -1,10 +1,11 @@
 //! The HTTP side: routers and the layers around them.
 //!
-//! A request passes, from the outside in: [`middleware::observe`] (id, log line, counts), CORS, [`middleware::finish`]
-//! (every error a problem, security headers), [`middleware::receive`] (its body, within limits of size and time), the
+//! A request passes, from the outside in: [`middleware::observe`] (id, log line, counts), [`middleware::guard`] (security
+//! headers), [`cors`], [`middleware::finish`] (every error a problem), [`middleware::receive`] (its body, within limits of size and time), the
 //! limits on concurrency and time, and then its handler in `routes`, which extracts ([`extract`]), calls one use case
 //! of [`crate::sessions`] and maps the result ([`error`]).
 
+pub mod cors;
 pub mod error;
 pub mod extract;
 pub mod leaving;
@@ -13,8 +14,10 @@ pub mod middleware;
 pub mod prefer;
 pub mod refreshing;
 pub(crate) mod routes;
+pub mod scheme;
 mod source;
 pub mod state;
+pub mod tls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,15 +26,12 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::{any, delete, get, post},
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::StatusCode;
 use tokio::sync::Semaphore;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    cors::{AllowOrigin, CorsLayer},
-    timeout::TimeoutLayer,
-};
+use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use self::{
+    cors::CrossOrigin,
     middleware::Observer,
     routes::{account, login, logout, management, receipts, verify},
     state::AppState,
@@ -50,12 +50,9 @@ pub struct Limits {
     pub requests: usize,
 }
 
-/// How long a browser may remember the answer to a preflight: Chromium's own limit.
-const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
-
 /// The router of the public listener.
 pub fn public(state: AppState, observer: Observer, limits: Limits) -> Router {
-    let cors = cors(&state.trust.origins);
+    let edge = Edge { cors: CrossOrigin::allowing(&state.trust.origins), guard: Some(state.clone()) };
     let router = Router::new()
         .route("/v1/auth/signup", post(login::signup))
         .route("/v1/auth/login", post(login::login))
@@ -74,7 +71,7 @@ pub fn public(state: AppState, observer: Observer, limits: Limits) -> Router {
         .route("/v1/revocations/{seq}", get(receipts::progress))
         .route("/.well-known/jwks.json", get(verify::jwks))
         .with_state(state);
-    layered(router, bodiless, observer, limits, cors)
+    layered(router, bodiless, observer, limits, edge)
 }
 
 /// The router of the management listener.
@@ -85,11 +82,18 @@ pub fn management(management: management::Management, observer: Observer, limits
         .route("/metrics", get(management::metrics))
         .route("/v1/admin/commands", post(management::command))
         .with_state(management);
-    layered(router, Router::new(), observer, limits, None)
+    layered(router, Router::new(), observer, limits, Edge::default())
+}
+
+/// What a listener's answers to browsers depend on.
+#[derive(Default)]
+struct Edge {
+    cors: Option<CrossOrigin>,
+    guard: Option<AppState>,
 }
 
 /// The layers around all routes; those of `bodiless` read no body.
-fn layered(router: Router, bodiless: Router, observer: Observer, limits: Limits, cors: Option<CorsLayer>) -> Router {
+fn layered(router: Router, bodiless: Router, observer: Observer, limits: Limits, edge: Edge) -> Router {
     let places = Arc::new(Semaphore::new(limits.requests));
     // The last layer is the outermost.
     let limited = |router: Router| {
@@ -102,35 +106,10 @@ fn layered(router: Router, bodiless: Router, observer: Observer, limits: Limits,
     let router = limited(router).layer(from_fn_with_state(limits, middleware::receive));
     // What is merged in brings its fallback along: a request to nowhere is received as well.
     let router = bodiless.merge(router).layer(from_fn(middleware::finish));
-    let router = match cors {
-        Some(cors) => router.layer(cors),
+    let router = match edge.cors {
+        Some(rules) => router.layer(from_fn_with_state(rules, cors::cross_origin)),
         None => router,
     };
+    let router = router.layer(from_fn_with_state(edge.guard, middleware::guard));
     router.layer(from_fn_with_state(observer, middleware::observe))
-}
-
-/// A fixed list of origins, never an echo of what was asked; `None` if there is none.
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
-    if origins.is_empty() {
-        return None;
-    }
-    let layer = CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            extract::CSRF_TOKEN,
-            HeaderName::from_static("prefer"),
-        ])
-        .expose_headers([
-            header::RETRY_AFTER,
-            header::WWW_AUTHENTICATE,
-            header::LOCATION,
-            HeaderName::from_static("x-kickout-seq"),
-        ])
-        .max_age(PREFLIGHT_MAX_AGE);
-    Some(layer)
 }

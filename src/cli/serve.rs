@@ -18,7 +18,8 @@ use crate::{
     config::{Config, Loaded},
     instance::{self, Announcement, DataFolder},
     lifecycle::{Shutdown, Tasks},
-    secret, telemetry,
+    secret,
+    telemetry::{self, metrics::Metrics},
     tokens::keys::KeyState,
 };
 
@@ -34,9 +35,17 @@ const CUT: u8 = 130;
 pub(super) async fn serve(loaded: Loaded) -> Result<ExitCode, Failure> {
     let Loaded { config, warnings, .. } = loaded;
     telemetry::init(log_format(config.log.format), &config.log.filter)?;
+    // Looked at before anything is opened; it is read again when it is used.
+    app::tls(&config.http, &Clock::System, &Metrics::new())?;
     let folder = DataFolder::open(&config.data_dir)?;
     for warning in warnings.into_iter().chain(folder.warning()).chain(files::make_room(&config)) {
         tracing::warn!("{warning}");
+    }
+    if !config.http.has_tls() && config.http.listen.ip().is_loopback() && config.http.trusted_proxies.is_empty() {
+        tracing::info!(
+            "the cookies are Secure: Chromium, Firefox and curl keep them on http://localhost too, Safari does not; it \
+             needs TLS"
+        );
     }
     let listeners = listen(&config)?;
     let addresses = Addresses::of(&listeners).map_err(|error| Failure::Listen(error.to_string()))?;
@@ -197,10 +206,12 @@ fn banner(config: &Config, app: &App, addresses: Addresses) -> String {
 }
 
 fn written(config: &Config, addresses: Addresses, folder: &Path, database: &str, key: &str) -> String {
-    let url = format!("http://{}", instance::connectable(addresses.public));
+    // A certificate is for a name, and not for the address that the examples call.
+    let (scheme, curl) = if config.http.has_tls() { ("https", "curl -k") } else { ("http", "curl") };
+    let url = format!("{scheme}://{}", instance::connectable(addresses.public));
     // Long enough for the default rules, and a name that nobody has in production.
     let body = r#"{"username":"demo","password":"lantern-otter-quartz-mosaic"}"#;
-    let post = format!("curl -H 'Content-Type: application/json' -d '{body}'");
+    let post = format!("{curl} -H 'Content-Type: application/json' -d '{body}'");
     let first = if config.accounts.signup {
         format!("{post} {url}/v1/auth/signup")
     } else {
@@ -216,9 +227,9 @@ fn written(config: &Config, addresses: Addresses, folder: &Path, database: &str,
          \x20 signing key  {key}\n\
          try:\n\
          \x20 {first}\n\
-         \x20 {post} -c cookies.txt {url}/v1/auth/login && curl -b cookies.txt {url}/v1/auth/me\n",
+         \x20 {post} -c cookies.txt {url}/v1/auth/login && {curl} -b cookies.txt {url}/v1/auth/me\n",
         version = env!("CARGO_PKG_VERSION"),
-        url_bound = format_args!("http://{}", addresses.public),
+        url_bound = format_args!("{scheme}://{}", addresses.public),
         management = addresses.management,
         folder = folder.display(),
     )

@@ -161,7 +161,7 @@ fn coerce(key: &str, text: &str) -> Value {
         Some(Rule::Whole(..)) => word.parse::<i64>().ok().map(Value::from),
         Some(Rule::Fraction(..)) => word.parse::<f64>().ok().map(Value::from),
         Some(Rule::Flag) => word.parse::<bool>().ok().map(Value::from),
-        Some(Rule::Origins | Rule::Networks) => {
+        Some(Rule::Origins | Rule::Networks | Rule::Choices(_)) => {
             let items = word.split(',').map(str::trim).filter(|item| !item.is_empty());
             Some(Value::from(items.map(str::to_owned).collect::<Vec<_>>()))
         }

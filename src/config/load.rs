@@ -249,7 +249,10 @@ mod tests {
             ("http.request_timeout = '0s'", "\"0s\" is out of range"),
             ("http.request_timeout = { secs = 5 }", "a table is not a text"),
             ("tokens.access_ttl = '25h'", "\"25h\" is out of range. Write a duration from 10s to 1d"),
-            ("tokens.issuer = ''", "\"\" is empty. Write 1 to 255 characters"),
+            ("tokens.issuer = ''", "\"\" is empty. Write 1 to 255 bytes"),
+            // 128 letters of two bytes, and 128 signs that a token writes with two.
+            (&format!("tokens.audience = '{}'", "é".repeat(128)), "is too long. Write 1 to 255 bytes"),
+            (&format!("tokens.client_id = '{}'", "\"".repeat(128)), "is too long. Write 1 to 255 bytes"),
             ("tokens.audience = \"a\\nb\"", "has a control character"),
             (
                 "tokens.algorithm = 'none'",
@@ -333,7 +336,7 @@ mod tests {
         let variables = [
             ("KICKOUT__TOKENS__ISSUER", "007"),
             ("KICKOUT__HTTP__LISTEN", "[::1]:0"),
-            ("KICKOUT__HTTP__ALLOWED_ORIGINS", "https://A.example, http://localhost:3000"),
+            ("KICKOUT__HTTP__ALLOWED_ORIGINS", "https://A.example, https://localhost:3000"),
             ("KICKOUT__HTTP__TRUSTED_PROXIES", "10.0.0.7,fd00::/8"),
             ("KICKOUT__ACCOUNTS__SIGNUP", "false"),
             ("KICKOUT__REVOCATION__FILTER__CAPACITY", "5000"),
@@ -347,7 +350,7 @@ mod tests {
         expected.tokens.audience = "file".to_owned();
         expected.http.listen = "[::1]:0".parse().unwrap();
         expected.http.allowed_origins =
-            ["https://a.example", "http://localhost:3000"].map(|o| o.parse().unwrap()).into();
+            ["https://a.example", "https://localhost:3000"].map(|o| o.parse().unwrap()).into();
         expected.http.trusted_proxies = ["10.0.0.7/32", "fd00::/8"].map(|network| network.parse().unwrap()).into();
         expected.accounts.signup = false;
         expected.revocation.filter.capacity = 5000;

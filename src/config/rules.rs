@@ -12,9 +12,10 @@ use tracing_subscriber::EnvFilter;
 use crate::clock::MAX_LEEWAY;
 
 use super::{
+    browsers,
     problems::{shown, whole},
-    sections::{Accept, Algorithm, Config, LogFormat, OnStale, RedisMode, SERVERS, SameSite},
-    values::{Origin, Span, is_host_name, parse_network},
+    sections::{Accept, Algorithm, Config, LogFormat, OnStale, RedisMode, SERVERS, SameSite, SiteData},
+    values::{Origin, Span, parse_network},
 };
 
 /// What one key takes.
@@ -28,10 +29,12 @@ pub(super) enum Rule {
     Time(Span, Span),
     /// True or false.
     Flag,
-    /// A claim of every token: 1 to 255 characters.
+    /// A claim of every token: 1 to 255 bytes.
     Claim,
     /// The path of a directory.
     Directory,
+    /// The path of a file, or nothing.
+    File,
     /// An IP address and a port.
     Address,
     /// A list of web origins.
@@ -40,6 +43,8 @@ pub(super) enum Rule {
     Networks,
     /// One of the names that an enum has for serde.
     Choice(fn() -> &'static [&'static str]),
+    /// A list of such names.
+    Choices(fn() -> &'static [&'static str]),
     /// A bearer token, or nothing. Its value is never shown.
     Token,
     /// The database's URL, or nothing. Its value is never shown, since a URL may hold a password.
@@ -73,9 +78,14 @@ const DATABASES: [&str; 3] = ["sqlite:", SERVERS[0], SERVERS[1]];
 const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
 
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 59] = [
+pub(super) static RULES: [(&str, Rule); 64] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
+    ("http.tls_certificate", Rule::File),
+    ("http.tls_key", Rule::File),
+    // The list that browsers are shipped with asks for a year; two are what its form takes as well.
+    ("http.hsts", Rule::Time(secs(0), days(730))),
+    ("http.hsts_proxied", Rule::Flag),
     ("http.allowed_origins", Rule::Origins),
     ("http.trusted_proxies", Rule::Networks),
     ("http.body_limit", Rule::Whole(1024, 1 << 20)),
@@ -110,6 +120,7 @@ pub(super) static RULES: [(&str, Rule); 59] = [
     ("sessions.max_per_user", Rule::Whole(1, 1000)),
     ("cookies.same_site", Rule::Choice(choices::<SameSite>)),
     ("cookies.domain", Rule::Domain),
+    ("cookies.clear_site_data", Rule::Choices(choices::<SiteData>)),
     ("verify.accept", Rule::Choice(choices::<Accept>)),
     // OWASP's least Argon2id: 19 MiB and 2 passes.
     ("passwords.memory_kib", Rule::Whole(19_456, 1 << 20)),
@@ -140,8 +151,8 @@ pub(super) static RULES: [(&str, Rule); 59] = [
 /// The shortest `management.token`, in characters: 16 random ones are out of reach of guessing over a network.
 const TOKEN_CHARS: usize = 16;
 
-/// The longest claim, in characters. Three in ASCII take 3 × 255 × 4/3 = 1020 of a cookie's 4096 bytes.
-const CLAIM_CHARS: usize = 255;
+/// The longest claim, in bytes as a token writes it. Three take 3 × 255 × 4/3 = 1020 of a cookie's 4096 bytes.
+const CLAIM_BYTES: usize = 255;
 
 /// What begins every key in Redis, in characters.
 const PREFIX_CHARS: usize = 64;
@@ -179,7 +190,7 @@ impl Rule {
     /// What is wrong with the value; nothing if it is good.
     pub(super) fn faults(&self, value: &Value) -> Vec<String> {
         let list = match self {
-            Self::Origins | Self::Networks => value.as_array(),
+            Self::Origins | Self::Networks | Self::Choices(_) => value.as_array(),
             _ => None,
         };
         let items = list.unwrap_or(std::slice::from_ref(value));
@@ -204,7 +215,7 @@ impl Rule {
                 None => Some("is not a number".to_owned()),
             },
             Self::Flag => unless(value.to_bool().is_some(), "is neither true nor false"),
-            Self::Origins | Self::Networks if !is_item => Some("is not a list".to_owned()),
+            Self::Origins | Self::Networks | Self::Choices(_) if !is_item => Some("is not a list".to_owned()),
             _ => match text {
                 None => Some("is not a text".to_owned()),
                 Some(text) => self.text_reason(text),
@@ -222,12 +233,13 @@ impl Rule {
             },
             Self::Claim if text.is_empty() => Some("is empty".to_owned()),
             Self::Claim if text.contains(char::is_control) => Some("has a control character".to_owned()),
-            Self::Claim => unless(text.chars().count() <= CLAIM_CHARS, "is too long"),
+            Self::Claim => unless(claim_bytes(text) <= CLAIM_BYTES, "is too long"),
             Self::Directory => unless(!text.is_empty() && !text.contains('\0'), "is not a path"),
+            Self::File => unless(!text.contains('\0'), "is not a path"),
             Self::Address => unless(text.parse::<SocketAddr>().is_ok(), "is not an IP address with a port"),
             Self::Origins => text.parse::<Origin>().err().map(|error| error.to_string()),
             Self::Networks => unless(parse_network(text).is_some(), "is not an IP address or network"),
-            Self::Choice(names) => unless(names().contains(&text), "is not one of the choices"),
+            Self::Choice(names) | Self::Choices(names) => unless(names().contains(&text), "is not one of the choices"),
             Self::Token if text.is_empty() => None,
             Self::Token if text.chars().count() < TOKEN_CHARS => Some("is too short".to_owned()),
             Self::Token => unless(
@@ -248,7 +260,7 @@ impl Rule {
             ),
             Self::Prefix => unless(is_word(text, PREFIX_CHARS) && !text.is_empty(), "is not a word"),
             Self::Name => unless(is_word(text, NAME_CHARS), "is not a word"),
-            Self::Domain => domain_reason(text),
+            Self::Domain => browsers::domain_reason(text),
             Self::Directives => directives_reason(text),
             Self::Whole(..) | Self::Fraction(..) | Self::Flag => None,
         }
@@ -260,7 +272,7 @@ impl Rule {
             Self::Whole(min, max) => Some(format!("{min} to {max}")),
             Self::Fraction(min, max) => Some(format!("{min} to {max}")),
             Self::Time(min, max) => Some(format!("{min} to {max}")),
-            Self::Choice(names) => Some(names().join(", ")),
+            Self::Choice(names) | Self::Choices(names) => Some(names().join(", ")),
             _ => None,
         }
     }
@@ -276,13 +288,15 @@ impl Rule {
                     "Write a duration from {range}: a whole number and one unit of ms, s, m, h or d, like \"15m\""
                 );
             }
-            Self::Claim => return format!("Write 1 to {CLAIM_CHARS} characters"),
+            Self::Claim => return format!("Write 1 to {CLAIM_BYTES} bytes: letters outside ASCII take two to four"),
             Self::Choice(_) => return format!("Choose from: {range}"),
+            Self::Choices(_) => return format!("List some of: {range}"),
             Self::Token => {
                 return format!("Use {TOKEN_CHARS} or more letters, digits and signs without spaces, best random ones");
             }
             Self::Flag => "Write true or false",
             Self::Directory => "Write the path of a directory, like \"/var/lib/kickout\"",
+            Self::File => "Write the path of a file, or nothing",
             Self::Address => "Write an address and a port, like \"127.0.0.1:8080\" or \"[::1]:8080\"",
             Self::Origins => "List origins as scheme://host or scheme://host:port, like \"https://app.example.com\"",
             Self::Networks => "List addresses or networks, like \"10.0.0.7\" or \"10.0.0.0/8\"",
@@ -315,23 +329,9 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn domain_reason(text: &str) -> Option<String> {
-    let reason = if text.is_empty() {
-        return None;
-    } else if text.starts_with('.') {
-        "has a leading dot"
-    } else if text.parse::<IpAddr>().is_ok() {
-        "is an address, not a name"
-    } else if text.contains(':') {
-        "has more than a name: a port or a scheme is no part of a cookie's domain"
-    } else if !is_host_name(text) || text.rsplit('.').next().is_some_and(|last| last.parse::<u64>().is_ok()) {
-        "is not a domain name"
-    } else if !text.contains('.') {
-        "is a single label, and browsers refuse cookies for those"
-    } else {
-        return None;
-    };
-    Some(reason.to_owned())
+/// How long a claim is in a token: JSON escapes quotation marks and backslashes.
+fn claim_bytes(text: &str) -> usize {
+    text.len() + text.matches(['"', '\\']).count()
 }
 
 /// Beyond what the parser refuses: a misspelt level is a good directive to it (everything of the target `wran`), and
@@ -405,6 +405,7 @@ pub(super) fn conflicts(config: &Config) -> Vec<Conflict> {
             remedy: "Raise tokens.key_rotation, or write 0s to rotate by hand with `kickout keys generate`".to_owned(),
         });
     }
+    browsers::conflicts(config, &mut conflicts);
     cluster_conflicts(config, &mut conflicts);
     conflicts
 }
@@ -469,21 +470,7 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 /// What is allowed and has a price, each a sentence or two with what to do.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
-    let domain = &config.cookies.domain;
-    if !domain.is_empty() {
-        warnings.push(format!(
-            "cookies.domain is {domain:?}: every host under it receives the cookies and can set its own in their \
-             place, and the access cookie loses its __Host- prefix, which prevents that. Leave it empty unless hosts \
-             that you all trust must share the login."
-        ));
-    }
-    if !config.http.listen.ip().is_loopback() {
-        warnings.push(format!(
-            "http.listen is {}: other machines reach it over plain HTTP, and browsers send the cookies over HTTPS \
-             only. Put a proxy that terminates TLS in front.",
-            config.http.listen
-        ));
-    }
+    browsers::warnings(config, &mut warnings);
     if !config.management.listen.ip().is_loopback() {
         warnings.push(format!(
             "management.listen is {}: metrics and management.token cross the network unencrypted. Keep it within a \

@@ -69,6 +69,15 @@ impl Default for Config {
 pub struct Http {
     /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The certificate that the listener shows, with its chain, in PEM form; empty for plain HTTP.
+    pub tls_certificate: PathBuf,
+    /// The certificate's private key, in PEM form. It is set with the certificate or not at all.
+    pub tls_key: PathBuf,
+    /// How long browsers that have been here shall come by HTTPS only (HSTS, RFC 6797), or 0s to tell them nothing: 0s to
+    /// 730d. Told over HTTPS alone.
+    pub hsts: Span,
+    /// Whether that is told too where TLS ends at a trusted proxy.
+    pub hsts_proxied: bool,
     /// Origins of other sites whose pages may call the API with the user's cookies.
     pub allowed_origins: Vec<Origin>,
     /// Proxies whose `X-Forwarded-*` headers are believed.
@@ -78,7 +87,8 @@ pub struct Http {
     pub body_limit: usize,
     /// How long the answer to a request may take once the request has come in: 1s to 5m.
     pub request_timeout: Span,
-    /// How long a client may take to send a request's headers, and again to send its body: 1s to 1m.
+    /// How long a client may take for the TLS handshake, again to send a request's headers, and again to send its body:
+    /// 1s to 1m.
     pub header_timeout: Span,
     /// How long a stopping server waits for the requests in progress: 0s to 10m.
     pub drain_timeout: Span,
@@ -91,10 +101,22 @@ pub struct Http {
     pub write_timeout: Span,
 }
 
+impl Http {
+    /// Whether the listener speaks TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        !self.tls_certificate.as_os_str().is_empty()
+    }
+}
+
 impl Default for Http {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            hsts: Span::from_days(365),
+            hsts_proxied: false,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             body_limit: 16_384,
@@ -204,11 +226,11 @@ impl Default for Accounts {
 /// `[tokens]`: access tokens and the keys that sign them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// The `iss` claim: 1 to 255 characters.
+    /// The `iss` claim: 1 to 255 bytes.
     pub issuer: String,
-    /// The `aud` claim: 1 to 255 characters.
+    /// The `aud` claim: 1 to 255 bytes.
     pub audience: String,
-    /// The `client_id` claim (RFC 9068 §2.2): 1 to 255 characters.
+    /// The `client_id` claim (RFC 9068 §2.2): 1 to 255 bytes.
     pub client_id: String,
     /// How long an access token lives: 10s to 24h.
     pub access_ttl: Span,
@@ -288,6 +310,38 @@ pub struct Cookies {
     pub same_site: SameSite,
     /// The domain whose hosts all receive the cookies; empty for this host alone.
     pub domain: String,
+    /// What a browser is told to clear when its user logs out (Clear-Site-Data).
+    pub clear_site_data: Vec<SiteData>,
+}
+
+/// What a browser keeps of a site, by its name in Clear-Site-Data (W3C, §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SiteData {
+    /// What it has cached of this origin.
+    #[serde(rename = "cache")]
+    Cache,
+    /// All cookies of the registrable domain, those of other hosts and applications too.
+    #[serde(rename = "cookies")]
+    Cookies,
+    /// What scripts of this origin have stored.
+    #[serde(rename = "storage")]
+    Storage,
+    /// The pages of this origin that are open: they are loaded anew.
+    #[serde(rename = "executionContexts")]
+    ExecutionContexts,
+}
+
+impl SiteData {
+    /// Its name in the header.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Cookies => "cookies",
+            Self::Storage => "storage",
+            Self::ExecutionContexts => "executionContexts",
+        }
+    }
 }
 
 /// The `SameSite` attribute of the cookies. `None` is not offered: it would leave CSRF protection to one line of

@@ -11,6 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     error::{Kind, Problem},
+    scheme::{Scheme, authority},
     source,
     state::{AppState, Trust},
 };
@@ -331,19 +332,15 @@ pub fn foreign() -> Problem {
 
 fn provenance<'a>(parts: &'a Parts, trust: &Trust) -> Provenance<'a> {
     let headers = &parts.headers;
-    let forwarded = is_proxied(parts, trust).then(|| text(headers, &FORWARDED_PROTO)).flatten();
-    let forwarded_host = is_proxied(parts, trust).then(|| text(headers, &FORWARDED_HOST)).flatten();
     Provenance {
         fetch_site: said(headers, &FETCH_SITE),
         origin: said(headers, &header::ORIGIN),
-        host: forwarded_host.or_else(|| text(headers, &header::HOST)),
-        is_plain: forwarded.is_none_or(|proto| proto.eq_ignore_ascii_case("http")),
+        host: authority(parts, trust),
+        is_plain: Scheme::of(parts, trust) == Scheme::Http,
     }
 }
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

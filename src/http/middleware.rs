@@ -16,11 +16,16 @@ use super::{
     Limits,
     error::{Kind, Problem},
     extract::{broken_off, problem_of},
+    scheme::{Scheme, authority},
+    state::AppState,
 };
 use crate::{clock::Clock, ids::OperationId, telemetry::metrics::Metrics};
 
 /// The header that names a request, in answers and logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The header that makes a browser forget (W3C Clear Site Data, §3.1).
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// What the observer needs.
 #[derive(Debug, Clone)]
@@ -58,8 +63,48 @@ pub async fn observe(State(observer): State<Observer>, request: Request, next: N
     response
 }
 
-/// Makes every error a problem, also those of layers and of the router, and gives every answer its headers. An error
-/// that has a JSON body already says what it has to say.
+/// Stands in an answer that ends the caller's own session: what the browser has kept of the site may go too.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionOver;
+
+/// Gives every answer its security headers, those of other layers and to preflights too. What may only be said over a
+/// secure connection is said by the public listener, which has a state.
+pub async fn guard(State(state): State<Option<AppState>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let scheme = state.as_ref().map(|state| Scheme::of(&parts, &state.trust));
+    let is_local = state.as_ref().is_some_and(|state| authority(&parts, &state.trust).is_some_and(is_local));
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let is_over = response.extensions_mut().remove::<SessionOver>().is_some();
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    if let Some((state, scheme)) = state.zip(scheme).filter(|(_, scheme)| scheme.is_secure()) {
+        // RFC 6797 §7.2: over a secure connection only.
+        let is_told = scheme == Scheme::Https || state.trust.hsts_proxied;
+        if let Some(hsts) = state.trust.hsts.clone().filter(|_| is_told && !is_local) {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+        }
+        if let Some(cleared) = state.trust.clear_site_data.clone().filter(|_| is_over) {
+            headers.insert(CLEAR_SITE_DATA, cleared);
+        }
+    }
+    response
+}
+
+/// Whether it is a name of the client's own machine: HSTS there would shut out whatever else is developed on it, and at
+/// every port.
+fn is_local(authority: &str) -> bool {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+/// Makes every error a problem, also those of layers and of the router. An error that has a JSON body already says what
+/// it has to say.
 pub async fn finish(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let status = response.status();
@@ -72,18 +117,10 @@ pub async fn finish(request: Request, next: Next) -> Response {
             response.headers_mut().insert(header::ALLOW, allow);
         }
     }
-    let headers = response.headers_mut();
     if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT].contains(&status) {
         // The rest of the body is not read: the connection cannot be used again, and the client is told.
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-    );
     response
 }
 

@@ -78,6 +78,9 @@ mod tests {
         let trust = Trust {
             origins: Vec::new(),
             proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            hsts: None,
+            hsts_proxied: false,
+            clear_site_data: None,
             accept: Accept::Both,
             serve_for: std::time::Duration::ZERO,
             patience: std::time::Duration::ZERO,

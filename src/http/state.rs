@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use crate::{config::Accept, cookies::Cookies, sessions::Sessions, telemetry::metrics::Metrics, tokens::KeyRing};
@@ -29,6 +30,12 @@ pub struct Trust {
     pub origins: Vec<String>,
     /// Proxies whose `X-Forwarded-*` headers are believed.
     pub proxies: Vec<IpNet>,
+    /// `Strict-Transport-Security`, for clients that have come by HTTPS (RFC 6797); `None` if they are not told.
+    pub hsts: Option<HeaderValue>,
+    /// Whether those that have come by way of a trusted proxy are told too.
+    pub hsts_proxied: bool,
+    /// `Clear-Site-Data`, for browsers whose user has logged out by HTTPS; `None` if nothing but our cookies goes.
+    pub clear_site_data: Option<HeaderValue>,
     /// Which credentials forward-auth looks at.
     pub accept: Accept,
     /// How long checks may go on beyond the lease on a route that says so.

@@ -403,6 +403,10 @@ metrics! {
         "Requests answered, by matched route, method and status.";
     http_request_duration_seconds: Open<Histogram>, SECONDS,
         "Time from a request's head to its answer's head, by matched route.";
+    tls_certificate_expiry_timestamp_seconds: Gauge, SECONDS,
+        "When the certificate of the public listener expires, in seconds since 1970; 0 without TLS.";
+    tls_reload_failures_total: Counter, COUNT,
+        "New certificates or keys that could not be taken up.";
     token_refusals_total: Open<Counter>, COUNT,
         "Tokens refused before any question of revocation, by reason.";
 

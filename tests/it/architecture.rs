@@ -94,13 +94,16 @@ const MAY_USE: [(&str, &[&str]); 26] = [
 ];
 
 /// Where each crate that shapes a layer may be named: a file's path below `src/` begins with one of these.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("axum", &["http", "app.rs"]),
-    ("axum_server", &["app.rs", "http/listener"]),
+    ("axum_server", &["app.rs", "http/listener", "http/scheme.rs", "http/tls.rs"]),
+    ("rustls", &["http/tls.rs"]),
+    ("x509_cert", &["http/tls.rs"]),
+    ("psl", &["config"]),
     ("tower", &["http", "app.rs"]),
     ("tower_http", &["http", "app.rs"]),
     // Metrics label methods and statuses by the crate's plain types.
-    ("http", &["http", "app.rs", "telemetry/metrics.rs"]),
+    ("http", &["http", "app.rs", "app/listening.rs", "telemetry/metrics.rs"]),
     ("hyper_util", &["app.rs"]),
     // The others say statements in the words of `database`.
     ("sqlx", &["database"]),

@@ -15,6 +15,7 @@
 //! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
 //! | [`cors`] | which pages of other origins can read answers |
 //! | [`browser`] | what a page in a real browser, and a page of somebody else, can and cannot do |
+//! | [`tls`] | TLS with a certificate that is replaced while the service runs, and what is only said over it |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
 //! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
@@ -76,6 +77,7 @@ mod refresh_races;
 mod revocation;
 mod secrets;
 mod start_and_stop;
+mod tls;
 mod tour;
 mod two_nodes;
 mod vault;

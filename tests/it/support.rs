@@ -21,4 +21,5 @@ pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod site;
 pub(crate) mod system;
+pub(crate) mod tls;
 pub(crate) mod wait;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     extract::{Path, State},
     response::{AppendHeaders, IntoResponse, Response},
 };
@@ -15,6 +16,7 @@ use crate::{
         error::{Kind, Problem},
         extract::{Authenticated, Json, OptionalJson, Via},
         leaving::{Leaving, Refused},
+        middleware::SessionOver,
         prefer::{PREFERENCE_APPLIED, Prefer},
     },
     ids::SessionId,
@@ -127,6 +129,8 @@ pub async fn end_session(
 /// 200 if the revocation is in force everywhere, else 202 with where to ask again; the caller's own cookies follow what became of its session.
 fn answer(cookies: &Cookies, prefer: Prefer, via: Via, own: &Own, ended: Ended) -> Response {
     let status = if ended.receipt.complete { StatusCode::OK } else { StatusCode::ACCEPTED };
+    // Only a browser keeps anything beside its cookies.
+    let over = (via == Via::Cookie && matches!(own, Own::Ended)).then_some(Extension(SessionOver));
     let mut body = ReceiptAnswer { receipt: ended.receipt, access_token: None, expires_in: None };
     let set = match (via, own, ended.access) {
         (Via::Cookie, Own::Ended, _) => cookies.removal(),
@@ -144,5 +148,6 @@ fn answer(cookies: &Cookies, prefer: Prefer, via: Via, own: &Own, ended: Ended) 
     let set = set.into_iter().map(|cookie| (header::SET_COOKIE, cookie));
     let place = (!body.receipt.complete).then(|| (header::LOCATION, format!("/v1/revocations/{}", body.receipt.seq)));
     let applied = prefer.applied.map(|applied| (PREFERENCE_APPLIED, applied));
-    (status, AppendHeaders(place), AppendHeaders(applied), AppendHeaders(set), axum::Json(body)).into_response()
+    let headers = (AppendHeaders(place), AppendHeaders(applied), AppendHeaders(set));
+    (status, headers, over, axum::Json(body)).into_response()
 }

@@ -180,9 +180,9 @@ fn command(folder: &Path) -> Command {
     command
 }
 
-/// From the banner: `http http://127.0.0.1:40123`.
+/// From the banner: `http http://127.0.0.1:40123`, or `https://…` with TLS.
 fn public_address(banner: &str) -> Option<SocketAddr> {
-    banner.lines().find_map(|line| line.trim().strip_prefix("http ")?.trim().strip_prefix("http://")?.parse().ok())
+    banner.lines().find_map(|line| line.trim().strip_prefix("http ")?.trim().split_once("://")?.1.parse().ok())
 }
 
 fn management_address(data: &Path) -> Option<SocketAddr> {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -48,8 +48,16 @@ pub(crate) async fn dribble(address: SocketAddr, request: &[u8]) -> Option<Answe
 }
 
 async fn talk(address: SocketAddr, request: &[u8], is_cut: bool) -> Option<Answer> {
+    over(TcpStream::connect(address).await.expect("the service listens"), request, is_cut).await
+}
+
+/// Sends bytes over a connection of whatever kind, and reads one answer to its end.
+pub(crate) async fn over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &[u8],
+    is_cut: bool,
+) -> Option<Answer> {
     let talk = async {
-        let mut stream = TcpStream::connect(address).await.expect("the service listens");
         // The service may answer and close before it has read everything.
         let _ = stream.write_all(request).await;
         if is_cut {
