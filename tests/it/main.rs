@@ -15,6 +15,7 @@
 //! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
 //! | [`cors`] | which pages of other origins can read answers |
 //! | [`browser`] | what a page in a real browser, and a page of somebody else, can and cannot do |
+//! | [`cookies`] | what browsers keep: cookies of a size that they take, for the hosts that are meant |
 //! | [`tls`] | TLS with a certificate that is replaced while the service runs, and what is only said over it |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
@@ -54,6 +55,7 @@ mod cluster_http;
 mod commands;
 mod contract_accounts;
 mod contract_ledger;
+mod cookies;
 mod cors;
 mod csrf;
 mod durability;
