@@ -7,7 +7,7 @@ use kickout::{
     app::{App, Listeners},
     clock::Clock,
     config::{Config, Limits, Span},
-    instance::DataFolder,
+    instance::{DataFolder, FolderError},
     lifecycle::{Shutdown, Tasks},
     revocation::Receipt,
     sessions::Sessions,
@@ -138,7 +138,17 @@ impl Deref for TestApp {
 
 impl Running {
     async fn start(config: Config, clock: Clock, begins: bool) -> Self {
-        let folder = DataFolder::open(&config.data_dir).expect("a folder of our own");
+        // A program that another test is just starting has a copy of this process's files, and with them of the lock that
+        // was here before, until it runs its own.
+        let mut folder = None;
+        eventually!({
+            match DataFolder::open(&config.data_dir) {
+                Err(FolderError::InUse { .. }) => {}
+                opened => folder = Some(opened.expect("a folder of our own")),
+            }
+            folder.is_some()
+        });
+        let folder = folder.expect("it was waited for");
         let listeners = Listeners { public: listener(), management: listener() };
         let ports = [&listeners.public, &listeners.management].map(|listener| listener.local_addr().expect("bound"));
         let shutdown = Shutdown::new();
