@@ -42,6 +42,7 @@
 //! | [`fault_redis`] | Redis gone, empty, evicting, cut off or behind costs no check, no logout and no revocation |
 //! | [`fault_stale`] | what checks answer when the lease is over is the policy's to say |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
+//! | [`checklist`] | each line of the security checklist names tests that exist |
 //! | [`architecture`] | dependencies between modules point one way |
 
 mod support;
@@ -51,6 +52,7 @@ mod bad_input;
 mod blocklist;
 mod browser;
 mod bulk;
+mod checklist;
 mod cluster_http;
 mod commands;
 mod contract_accounts;
