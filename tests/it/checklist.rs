@@ -33,8 +33,8 @@ fn places(modules: &[&str]) -> Vec<PathBuf> {
 
 #[test]
 fn each_line_of_the_checklist_names_tests_that_exist() {
-    let text = fs::read_to_string(Path::new(ROOT).join("tests/checklist.md")).unwrap();
-    let rows = rows(&text);
+    let checklist = fs::read_to_string(Path::new(ROOT).join("tests/checklist.md")).unwrap();
+    let rows = rows(&checklist);
     assert!(rows.len() > 40, "{} lines", rows.len());
     let mut missing = Vec::new();
     for (line, shown) in &rows {
