@@ -121,6 +121,8 @@ pub fn values<'a>(headers: impl Iterator<Item = &'a [u8]>, name: &str) -> impl I
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -166,5 +168,24 @@ mod tests {
         assert_eq!(find(&["a=1", "a=1"]), Found::Several);
         assert_eq!(find(&["a; =; ;;a=x=y"]), Found::One("x=y"));
         assert_eq!(find(&["theme=dunkel-über-alles; a=1"]), Found::One("1"));
+    }
+
+    proptest! {
+        /// The values are those that RFC 6265 §4.1.1 allows.
+        #[test]
+        fn a_cookie_comes_back_as_it_was_set_whatever_stands_around_it(
+            value in "[!#-+\\--:<-\\[\\]-~]{0,60}",
+            others in vec("[a-z]{1,4}=[ -:<-~]{0,8}", 0..6),
+            place: prop::sample::Index,
+        ) {
+            let cookies = Cookies::new(SameSite::Lax, None);
+            let set = cookies.access(&value, Duration::from_mins(15));
+            let mut pairs = others;
+            pairs.insert(place.index(pairs.len() + 1), set.split("; ").next().unwrap().to_owned());
+            let header = pairs.join("; ");
+            prop_assert_eq!(find([header.as_bytes()].into_iter(), cookies.access_name()), Found::One(&value));
+            prop_assert_eq!(find([header.as_bytes(); 2].into_iter(), cookies.access_name()), Found::Several);
+            prop_assert_eq!(find([header.as_bytes()].into_iter(), cookies.refresh_name()), Found::Absent);
+        }
     }
 }

@@ -105,6 +105,8 @@ impl Provenance<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -152,5 +154,37 @@ mod tests {
         }
         let nameless = Provenance { origin: Some("https://api.example.org"), ..Provenance::default() };
         assert_eq!(nameless.judge(&allowed), Origin::Foreign);
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_of_another_text_or_session_is_refused(session: u128, other: u128, at: prop::sample::Index, byte in 0_u8..128) {
+            let tokens = CsrfTokens::new(&ServerSecret::new([1; 32]));
+            let mine = SessionId::from(uuid::Uuid::from_u128(session));
+            let token = tokens.issue(mine);
+            prop_assert!(tokens.verify(&token, mine));
+            prop_assert_eq!(tokens.verify(&token, uuid::Uuid::from_u128(other).into()), session == other);
+            let mut bytes = token.clone().into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let changed = String::from_utf8(bytes).unwrap();
+            prop_assert_eq!(tokens.verify(&changed, mine), changed == token);
+        }
+
+        /// Whatever a page of another site makes its browser send: it can choose neither `Sec-Fetch-Site` nor `Origin`
+        /// nor `Host`.
+        #[test]
+        fn a_page_of_another_site_is_never_trusted(
+            site in prop::option::of("cross-site|same-site|[ -~]{0,12}"),
+            origin in "https?://[a-z]{1,8}\\.evil\\.example(:[0-9]{1,5})?|null|[ -~]{0,30}",
+            host in prop::option::of("api\\.example(:[0-9]{1,5})?"),
+            is_plain: bool,
+        ) {
+            prop_assume!(!matches!(site.as_deref(), Some("same-origin" | "none")));
+            prop_assume!(!origin.to_ascii_lowercase().contains("api.example") && origin != "https://app.example");
+            let provenance =
+                Provenance { fetch_site: site.as_deref(), origin: Some(&origin), host: host.as_deref(), is_plain };
+            prop_assert_eq!(provenance.judge(&["https://app.example".to_owned()]), Origin::Foreign);
+        }
     }
 }

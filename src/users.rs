@@ -266,6 +266,8 @@ fn account(row: &Row) -> Result<Account, DatabaseError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -293,6 +295,18 @@ mod tests {
         }
         for bad in ["", "a b", "a,b", "ä", "x\r\ny", &"a".repeat(33)] {
             assert!(!is_role(bad), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        /// Else one of two accounts that look alike could not be found by the name that it is stored under.
+        #[test]
+        fn the_form_that_names_are_compared_in_is_its_own(text in "\\PC{1,12}|[a-zA-ZÀ-ÿΑ-ωא-ת０-９Ａ-ｚ\u{300}-\u{36f}ǅİıſßςﬁ·ー]{1,6}") {
+            if let Ok(name) = Username::parse(&text) {
+                prop_assert_eq!(name.as_str(), &text);
+                prop_assert!(!text.chars().any(|char| char.is_control() || char.is_whitespace()));
+                prop_assert_eq!(Username::parse(&name.key).map(|again| again.key), Ok(name.key));
+            }
         }
     }
 }

@@ -382,23 +382,29 @@ where
     }
 }
 
-/// The client's address: the last one in `X-Forwarded-For` that is not a trusted proxy, if a trusted proxy sent it.
-/// What stands further left was written by the client.
+/// The client's address, or its proxy's where that does not say it.
 fn client_address(parts: &Parts, trust: &Trust) -> Option<IpAddr> {
     let peer = peer(parts)?;
+    Some(forwarded_for(parts, trust).unwrap_or(peer))
+}
+
+/// The client's address as a trusted proxy says it: the last one in `X-Forwarded-For` that is not a trusted proxy's.
+/// What stands further left was written by the client. `None` if no trusted proxy speaks, if what it says cannot be read,
+/// or if it names trusted proxies only.
+pub(super) fn forwarded_for(parts: &Parts, trust: &Trust) -> Option<IpAddr> {
     if !is_proxied(parts, trust) {
-        return Some(peer);
+        return None;
     }
-    let hops = parts.headers.get_all(&FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = hops.flat_map(|value| value.split(',')).collect();
+    // As bytes: a header is not passed over for what its client has put left of the proxy's word.
+    let hops = parts.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    let hops: Vec<&[u8]> = hops.flat_map(|value| value.split(|&byte| byte == b',')).collect();
     for hop in hops.iter().rev() {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else { return Some(peer) };
-        let address = address.to_canonical();
+        let address = std::str::from_utf8(hop).ok()?.trim().parse::<IpAddr>().ok()?.to_canonical();
         if !trust.proxies.iter().any(|network| network.contains(&address)) {
             return Some(address);
         }
     }
-    Some(peer)
+    None
 }
 
 /// Turns a bare status, as layers and the router answer, into a problem.

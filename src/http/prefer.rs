@@ -64,6 +64,8 @@ impl Prefer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     const LONGEST: Duration = Duration::from_secs(29);
@@ -86,6 +88,15 @@ mod tests {
             let prefer = Prefer::parse(values.iter().copied(), LONGEST);
             assert_eq!(prefer.patience, patience, "{values:?}");
             assert_eq!(prefer.applied.as_ref().map(|value| value.to_str().unwrap()), applied, "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_waits_longer_than_the_service_allows(values in vec("[ -~]{0,30}|wait=[0-9]{1,12}|respond-async", 0..4)) {
+            let prefer = Prefer::parse(values.iter().map(String::as_str), LONGEST);
+            let Patience::AtMost(patience) = prefer.patience else { panic!("somebody waits for ever") };
+            prop_assert!(patience <= LONGEST);
         }
     }
 }

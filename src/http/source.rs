@@ -16,7 +16,7 @@ use std::{
 use http::request::Parts;
 
 use super::{
-    extract::{FORWARDED_FOR, is_proxied, peer},
+    extract::{FORWARDED_FOR, forwarded_for, is_proxied, peer},
     state::Trust,
 };
 use crate::limits::Source;
@@ -24,23 +24,13 @@ use crate::limits::Source;
 /// Where a request comes from.
 pub(super) fn of(parts: &Parts, trust: &Trust) -> Source {
     let Some(peer) = peer(parts) else { return Source::Unknown };
-    let forwarded = parts.headers.get_all(&FORWARDED_FOR);
-    if !is_proxied(parts, trust) {
-        if forwarded.iter().next().is_none() || !is_private(peer) {
-            return Source::Address(peer);
-        }
-        tell_of(peer);
-        return Source::Unknown;
+    if is_proxied(parts, trust) {
+        return forwarded_for(parts, trust).map_or(Source::Unknown, Source::Address);
     }
-    let hops: Vec<&str> =
-        forwarded.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).collect();
-    for hop in hops.iter().rev() {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else { return Source::Unknown };
-        let address = address.to_canonical();
-        if !trust.proxies.iter().any(|network| network.contains(&address)) {
-            return Source::Address(address);
-        }
+    if !parts.headers.contains_key(&FORWARDED_FOR) || !is_private(peer) {
+        return Source::Address(peer);
     }
+    tell_of(peer);
     Source::Unknown
 }
 

@@ -23,8 +23,8 @@ pub struct AppState {
     pub metrics: Metrics,
 }
 
-/// Whom a request may come from, and who may speak for it.
-#[derive(Debug)]
+/// Whom a request may come from, and who may speak for it. The default is nobody but our own pages.
+#[derive(Debug, Default)]
 pub struct Trust {
     /// Origins, beside our own, whose pages may use cookies here.
     pub origins: Vec<String>,

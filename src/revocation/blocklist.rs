@@ -30,7 +30,7 @@
 //! | `{prefix}:{ledger id}:u:{sub}` | `floor`, or `floor sid`: generations below are dead, but for that session; with the nil UUID, sessions are not |
 //! | `{prefix}:{limits}:…` | counts of tries, as [`limits`](crate::limits) keeps them |
 //! | `{prefix}:deployment` | whose prefix this is: two deployments would mistake each other's acknowledgements |
-//! | channel `{prefix}:feed`, `{prefix}:ack` | pushes and acknowledgements, in the words of `message` |
+//! | channel `{prefix}:feed`, `{prefix}:ack` | pushes and acknowledgements, in the words of [`message`] |
 //!
 //! # Time
 //!
@@ -43,7 +43,7 @@ mod entry;
 mod error;
 mod inspect;
 mod listener;
-mod message;
+pub mod message;
 
 use std::{
     fmt,

@@ -103,6 +103,8 @@ impl RefreshTokens {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -128,6 +130,29 @@ mod tests {
             ["", "kr1_", &text[4..], &text[..73], &format!("{text}A"), &text.replace("kr1_", "KR1_"), &"é".repeat(37)]
         {
             assert!(RefreshTokens::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_read_as_it_was_issued(session: u128, counter: u32, row: [u8; 32]) {
+            let tokens = RefreshTokens::new(&ServerSecret::new([1; 32]));
+            let session = SessionId::from(Uuid::from_u128(session));
+            let claimed = RefreshTokens::parse(tokens.issue(session, counter, &row).as_str()).unwrap();
+            prop_assert_eq!((claimed.session, claimed.counter), (session, counter));
+            prop_assert!(tokens.verify(&claimed, &row));
+        }
+
+        #[test]
+        fn no_token_with_one_byte_changed_is_good(counter: u32, at: prop::sample::Index, byte in 0_u8..128) {
+            let tokens = RefreshTokens::new(&ServerSecret::new([1; 32]));
+            let token = tokens.issue(SessionId::random(), counter, &[9; 32]);
+            let mut bytes = token.as_str().as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            prop_assume!(bytes[at] != byte);
+            bytes[at] = byte;
+            let claimed = RefreshTokens::parse(std::str::from_utf8(&bytes).unwrap());
+            prop_assert!(!claimed.is_some_and(|claimed| tokens.verify(&claimed, &[9; 32])));
         }
     }
 }

@@ -124,3 +124,38 @@ fn has_tag(headers: &HeaderMap, tag: &str) -> bool {
     let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::extract::ConnectInfo;
+    use http::Request;
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        /// The CSRF rule is for methods that are not safe. Only a trusted proxy can say that one is, and only if nobody
+        /// says otherwise.
+        #[test]
+        fn no_client_talks_its_request_out_of_the_csrf_rule(
+            method in "GET|HEAD|POST|DELETE",
+            said in vec(("x-forwarded-method|x-original-method", "GET|OPTIONS|POST|PUT|get|[ -~]{0,6}"), 0..4),
+            is_proxied: bool,
+        ) {
+            let (mut parts, ()) = Request::new(()).into_parts();
+            parts.method = method.parse().unwrap();
+            for (name, value) in &said {
+                parts.headers.append(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
+            }
+            let peer: SocketAddr = if is_proxied { "10.0.0.1:1" } else { "192.0.2.1:1" }.parse().unwrap();
+            parts.extensions.insert(ConnectInfo(peer));
+            let trust = Trust { proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Trust::default() };
+            let is_safe = |said: &str| matches!(said, "GET" | "HEAD" | "OPTIONS" | "TRACE");
+            let says_all_safe = said.iter().all(|(_, value)| is_safe(value));
+            let expected = says_all_safe && (is_safe(&method) || is_proxied && !said.is_empty());
+            prop_assert_eq!(original_method(&parts, &trust).is_safe(), expected, "{} {:?}", method, said);
+        }
+    }
+}

@@ -8,6 +8,8 @@
 //! {"v":1,"ledger":"…","prev":-3,"seq":42,"tag":7,"rows":[{"kind":"subject","id":"…","floor":5,"except":"…","until":1700000000000}]}
 //! {"v":1,"node":"…","ledger":"…","seq":42}
 //! ```
+//!
+//! Public for who wants to read along, and for the tests that feed it anything.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +27,7 @@ use super::super::{
 const VERSION: u32 = 1;
 
 /// A push with rows is at most this long. 256 rows of the longest kind are 50 KiB; Redis sends a copy to every node.
-pub(super) const LONGEST_PUSH: usize = 64 * 1024;
+pub const LONGEST_PUSH: usize = 64 * 1024;
 
 /// What is longer than this is not read: sixteen times what this version ever says.
 const LONGEST: usize = 1024 * 1024;
@@ -51,7 +53,11 @@ pub enum Message {
 }
 
 /// A batch on the feed. Without rows if they would be too long, or if one is of a shape that has no words here.
-pub(super) fn push(batch: &Batch) -> String {
+///
+/// # Panics
+/// Never: ids and numbers can be written as JSON.
+#[must_use]
+pub fn push(batch: &Batch) -> String {
     let rows: Option<Vec<WireRow>> = batch.rows.iter().map(WireRow::of).collect();
     let mut wire = WirePush {
         v: VERSION,
@@ -70,12 +76,17 @@ pub(super) fn push(batch: &Batch) -> String {
 }
 
 /// An acknowledgement.
-pub(super) fn ack(node: NodeId, ledger: LedgerId, seq: Seq) -> String {
+///
+/// # Panics
+/// Never: ids and numbers can be written as JSON.
+#[must_use]
+pub fn ack(node: NodeId, ledger: LedgerId, seq: Seq) -> String {
     text(&WireAck { v: VERSION, node, ledger, seq })
 }
 
 /// What was said on the feed.
-pub(super) fn read_push(bytes: &[u8]) -> Message {
+#[must_use]
+pub fn read_push(bytes: &[u8]) -> Message {
     let Some(wire) = read::<WirePush>(bytes).filter(|wire| wire.v == VERSION) else { return Message::Garbage };
     let Some(rows) = wire.rows else { return Message::News(wire.seq) };
     if rows.is_empty() {
@@ -90,7 +101,8 @@ pub(super) fn read_push(bytes: &[u8]) -> Message {
 }
 
 /// What was said on the channel of acknowledgements.
-pub(super) fn read_ack(bytes: &[u8]) -> Message {
+#[must_use]
+pub fn read_ack(bytes: &[u8]) -> Message {
     match read::<WireAck>(bytes) {
         Some(WireAck { v: VERSION, node, ledger, seq }) => Message::Ack { node, ledger, seq },
         _ => Message::Garbage,

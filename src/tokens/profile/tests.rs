@@ -1,4 +1,5 @@
 mod properties;
+mod table;
 
 use std::sync::{Arc, OnceLock};
 

@@ -36,6 +36,64 @@ proptest! {
         prop_assert!(forge.verify(&String::from_utf8(bytes).unwrap()).is_err());
     }
 
+    /// Base64 has other alphabets, padding, and spare bits; JSON has white space and escapes. None of it makes a second
+    /// text out of an accepted one.
+    #[test]
+    fn no_other_spelling_of_a_token_is_accepted(position: Index, way in 0_usize..6) {
+        let (forge, token) = shared();
+        let position = position.index(token.len());
+        let (before, after) = token.split_at(position);
+        let other = match way {
+            0 => format!("{before}={after}"),
+            1 => format!("{before} {after}"),
+            2 => format!("{before}\n{after}"),
+            3 => token.replace('-', "+").replace('_', "/"),
+            4 => format!("{before}%{:02X}{}", after.as_bytes()[0], &after[1..]),
+            _ => token.split('.').map(|part| format!("{part}==")).collect::<Vec<_>>().join("."),
+        };
+        prop_assert!(other == *token || forge.verify(&other).is_err());
+    }
+
+    /// Another form of the same JSON under a signature of its own is another token, but not another id: what denies one
+    /// denies the other.
+    #[test]
+    fn a_token_written_in_another_way_has_the_same_ids(spaces in 0_usize..20, order: bool) {
+        let (forge, token) = shared();
+        let claims = forge.verify(token).unwrap();
+        let value = serde_json::to_value(&claims).unwrap();
+        let mut members: Vec<String> = value.as_object().unwrap().iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        if order {
+            members.reverse();
+        }
+        let other = forge.sign(forge.header().to_string(), format!("{{{}}}", members.join(&format!(",{}", " ".repeat(spaces)))));
+        prop_assert_ne!(&other, token);
+        prop_assert_eq!(forge.verify(&other), Ok(claims));
+    }
+
+    /// What goes in comes out, whoever it is for.
+    #[test]
+    fn what_is_issued_verifies_to_the_same_claims(
+        ids: [u128; 3],
+        generation: i64,
+        roles in proptest::collection::vec("\\PC{0,20}", 0..8),
+        after in 0_i64..900,
+    ) {
+        let (forge, _) = shared();
+        let grant = Grant {
+            subject: uuid::Uuid::from_u128(ids[0]).into(),
+            session: uuid::Uuid::from_u128(ids[1]).into(),
+            generation: Generation(generation),
+            epoch: uuid::Uuid::from_u128(ids[2]).into(),
+            roles: roles.clone(),
+        };
+        let token = forge.issuer.issue(forge.issuer.window(at(IAT)), grant.clone());
+        let claims = forge.verify_at(&token.text, at(IAT + after));
+        prop_assert_eq!(claims.as_ref(), Ok(&token.claims));
+        let claims = claims.unwrap();
+        prop_assert_eq!((claims.sub, claims.sid, claims.generation, claims.epoch), (grant.subject, grant.session, grant.generation, grant.epoch));
+        prop_assert_eq!((claims.roles, claims.iat, claims.exp), (roles, IAT, IAT + 900));
+    }
+
     #[test]
     fn no_text_makes_the_verifier_panic(text: String, header: String, claims: Vec<u8>) {
         let (forge, _) = shared();
