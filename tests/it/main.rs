@@ -12,6 +12,7 @@
 //! | [`refresh`] | a refresh token is good once, excused for a moment, and ends its family after that |
 //! | [`refresh_races`] | whatever a refresh or a login races, on two nodes, no token outlives the act |
 //! | [`bad_input`] | what clients get for requests that are not as they should be |
+//! | [`fuzz`] | any bytes from strangers are refused, or taken for what they are |
 //! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
 //! | [`cors`] | which pages of other origins can read answers |
 //! | [`browser`] | what a page in a real browser, and a page of somebody else, can and cannot do |
@@ -66,6 +67,7 @@ mod fault_nodes;
 mod fault_postgres;
 mod fault_redis;
 mod fault_stale;
+mod fuzz;
 mod hardening;
 mod http_contract;
 mod keys;
