@@ -6,8 +6,9 @@ use kickout::clock::Clock;
 use serde::{Deserialize, Serialize};
 
 /// The crates whose code is on the measured paths.
-const CRATES: [&str; 12] = [
+const CRATES: [&str; 13] = [
     "arc-swap",
+    "argon2",
     "aws-lc-rs",
     "bloomfilter",
     "deadpool-redis",
