@@ -315,7 +315,7 @@ impl App {
         if let Some(tls) = &tls {
             listening::watch(tls, &tasks)?;
         }
-        let observer = Observer { metrics: self.metrics.clone(), clock: self.clock.clone() };
+        let observer = Observer { metrics: self.metrics.clone(), clock: self.clock.clone(), trust: None };
         let limits = Limits {
             body: self.config.http.body_limit,
             sending: self.config.http.header_timeout.duration(),

@@ -52,6 +52,7 @@ pub struct Limits {
 
 /// The router of the public listener.
 pub fn public(state: AppState, observer: Observer, limits: Limits) -> Router {
+    let observer = Observer { trust: Some(Arc::clone(&state.trust)), ..observer };
     let edge = Edge { cors: CrossOrigin::allowing(&state.trust.origins), guard: Some(state.clone()) };
     let router = Router::new()
         .route("/v1/auth/signup", post(login::signup))

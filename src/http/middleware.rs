@@ -15,9 +15,9 @@ use tracing::Instrument;
 use super::{
     Limits,
     error::{Kind, Problem},
-    extract::{broken_off, problem_of},
+    extract::{broken_off, forwarded_for, problem_of},
     scheme::{Scheme, authority},
-    state::AppState,
+    state::{AppState, Trust},
 };
 use crate::{clock::Clock, ids::OperationId, telemetry::metrics::Metrics};
 
@@ -34,19 +34,25 @@ pub struct Observer {
     pub metrics: Metrics,
     /// Measures.
     pub clock: Clock,
+    /// Who may say whom a request comes from; `None` where nobody may.
+    pub trust: Option<Arc<Trust>>,
 }
 
 /// Gives the request an id, logs one line when it is answered, and counts it.
 ///
-/// The id is always ours: one that a client sends could be made to look like another request's. A line holds the
-/// route's template and never the path itself, which could hold anything.
+/// The id is always ours: one that a client sends could be made to look like another request's. Whatever is logged on the
+/// way has it, and the client's address. A line holds the route's template and never the path itself, which could hold
+/// anything.
 pub async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
     let since = observer.clock.boottime();
     let id = OperationId::random().to_string();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let method = request.method().clone();
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-    let span = tracing::info_span!("request", id);
+    let (parts, body) = request.into_parts();
+    let said = observer.trust.as_ref().and_then(|trust| forwarded_for(&parts, trust));
+    let span = tracing::info_span!("request", id, client = said.or(peer).map(tracing::field::display));
+    let request = Request::from_parts(parts, body);
     let mut response = next.run(request).instrument(span.clone()).await;
     let elapsed = observer.clock.boottime().since(since);
     let status = response.status();

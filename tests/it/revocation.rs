@@ -544,6 +544,7 @@ async fn what_users_do_is_in_the_log_with_what_came_of_it_and_without_a_name() {
     for (line, expected) in of_alice.iter().zip(&expected) {
         assert!(line.contains(expected), "{expected}: {line}");
         assert!(!line.contains(&alice.name), "{line}");
+        assert!(line.contains("client=127.0.0.1"), "from where: {line}");
     }
     assert!(of_alice[6].contains(&format!("seq={}", receipt.seq)), "{}", of_alice[6]);
 }
