@@ -22,7 +22,7 @@ use crate::{
     limits::{Limits, Source},
     passwords::{Input, Password, Passwords, Policy, Refusal},
     revocation::{
-        Act, Cause, Checked, Checker, OnStale, Patience, Presented, Receipt, RevokeError, Revoker, Verdict,
+        Act, Cause, Checked, Checker, Ignorance, OnStale, Patience, Presented, Receipt, RevokeError, Revoker, Verdict,
         ledger::{Kept, Ledger},
     },
     telemetry::metrics::{LoginOutcome, Metrics, SignupOutcome},
@@ -340,7 +340,7 @@ impl Sessions {
         let epoch = self.0.ledger.id();
         let new = NewSession::draw(epoch, account.user.id, account.version, now, self.0.settings, client);
         let Some(generation) = self.0.devices.open(&new).await? else { return Ok(None) };
-        let kept = Kept { generation, roles: account.user.roles.clone() };
+        let kept = Kept { generation, roles: account.user.roles.clone(), expires_at: expiry(now, self.0.settings) };
         let access = self.issue(window, Identity { session: new.id, subject: account.user.id }, kept);
         Ok(Some(Opened { session: new.id, access, refresh: self.0.refresh.issue(new.id, 0, &new.secret) }))
     }
@@ -371,7 +371,8 @@ impl Sessions {
     /// # Errors
     /// [`AuthError`].
     pub async fn authenticate_with(&self, token: &str, on_stale: Option<OnStale>) -> Result<Caller, AuthError> {
-        let Verified { claims, kid } = self.verify(token)?;
+        let Verified { claims, kid } =
+            self.verify(token).map_err(|refused| refused.told(|| self.ignorance(on_stale)))?;
         let checked = self.check(&claims, kid, on_stale).await;
         match checked.verdict {
             Verdict::Active => Ok(Caller { claims, seq: checked.seq }),
@@ -381,19 +382,18 @@ impl Sessions {
         }
     }
 
-    fn verify(&self, token: &str) -> Result<Verified, AuthError> {
+    fn verify(&self, token: &str) -> Result<Verified, Refused> {
         let now = self.clock().now();
         let ceiling = self.0.ledger.lifetimes().ceiling(now);
         self.0.verifier.verify_with_key(token, now, ceiling).map_err(|refusal| {
             self.0.metrics.token_refused(refusal.as_label());
-            match refusal {
-                TokenRefusal::Expired => AuthError::Expired,
-                // Whether that key has really signed it nobody can say. Whoever has only the name of such a key, and no
-                // refresh token, gains nothing by being told to refresh.
-                TokenRefusal::RevokedKey => AuthError::TakenBack(Cause::Key),
-                _ => AuthError::Invalid,
-            }
+            Refused(refusal)
         })
+    }
+
+    /// Why this node could not tell of any token now, if it could not.
+    fn ignorance(&self, on_stale: Option<OnStale>) -> Option<Ignorance> {
+        self.0.checker.ignorance(on_stale)
     }
 
     async fn check(&self, claims: &Claims, key: KeyId, on_stale: Option<OnStale>) -> Checked {
@@ -427,17 +427,20 @@ impl Sessions {
         if let Some(Ok(Verified { claims, .. })) = &by_access {
             found.push(Identity { session: claims.sid, subject: claims.sub });
         }
-        for claimed in refresh.iter().filter_map(|token| RefreshTokens::parse(token)).take(REFRESH_TRIES) {
+        for claimed in refresh.iter().filter_map(|token| self.0.refresh.open(token)).take(REFRESH_TRIES) {
             found.extend(self.identify_refresh(&claimed).await?.filter(|identity| !found.contains(identity)));
         }
         if found.is_empty() {
-            return Ok(Err(by_access.and_then(Result::err).unwrap_or(AuthError::Invalid)));
+            let refused = by_access.and_then(Result::err);
+            return Ok(Err(refused.map_or(AuthError::Invalid, |refused| refused.told(|| None))));
         }
         Ok(Ok(found))
     }
 
     async fn identify_refresh(&self, claimed: &refresh::Claimed) -> Result<Option<Identity>, Error> {
-        let Some((subject, secret)) = self.0.devices.secret_of(claimed.session).await? else { return Ok(None) };
+        let Some((subject, secret)) = self.0.devices.secret_of(claimed.session, self.0.checker.applied()).await? else {
+            return Ok(None);
+        };
         let is_ours = self.0.refresh.verify(claimed, &secret);
         Ok(is_ours.then_some(Identity { session: claimed.session, subject }))
     }
@@ -483,7 +486,7 @@ impl Sessions {
 
     fn issue(&self, window: Window, identity: Identity, kept: Kept) -> IssuedToken {
         self.0.issuer.issue(
-            window,
+            window.until(kept.expires_at),
             Grant {
                 subject: identity.subject,
                 session: identity.session,
@@ -492,6 +495,24 @@ impl Sessions {
                 roles: kept.roles,
             },
         )
+    }
+}
+
+/// A token that the verifier has refused.
+struct Refused(TokenRefusal);
+
+impl Refused {
+    /// What its client is told. A key or a lifetime that this node does not know may be new, and the node behind: then it
+    /// cannot tell, like of any other token.
+    fn told(&self, ignorance: impl FnOnce() -> Option<Ignorance>) -> AuthError {
+        match self.0 {
+            TokenRefusal::Expired => AuthError::Expired,
+            // Whether that key has really signed it nobody can say. Whoever has only the name of such a key, and no
+            // refresh token, gains nothing by being told to refresh.
+            TokenRefusal::RevokedKey => AuthError::TakenBack(Cause::Key),
+            TokenRefusal::Key | TokenRefusal::Lifetime => ignorance().map_or(AuthError::Invalid, AuthError::Unknown),
+            _ => AuthError::Invalid,
+        }
     }
 }
 

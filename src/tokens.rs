@@ -63,6 +63,15 @@ pub struct Window {
     pub exp: i64,
 }
 
+impl Window {
+    /// The window, but over when its session is at the latest.
+    #[must_use]
+    pub fn until(self, end: Timestamp) -> Self {
+        // A token lives for a second at least; one that is issued in its session's last second outlives it by less.
+        Self { exp: self.exp.min(end.as_secs()).max(self.iat + 1), ..self }
+    }
+}
+
 /// For whom a token is issued. All of it comes from the row that the conditional write returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {

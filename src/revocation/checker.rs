@@ -102,6 +102,26 @@ impl Checker {
         checked
     }
 
+    /// How far this node is.
+    #[must_use]
+    pub fn applied(&self) -> Seq {
+        self.replica.applied()
+    }
+
+    /// Why no token could be called good from memory now, if so.
+    #[must_use]
+    pub fn ignorance(&self, on_stale: Option<OnStale>) -> Option<Ignorance> {
+        let beyond = match on_stale.unwrap_or(self.on_stale) {
+            OnStale::ServeFor(beyond) => beyond,
+            OnStale::Deny | OnStale::Ask => Duration::ZERO,
+        };
+        match self.replica.published.sight(beyond, || self.ledger.clock().source().boottime()) {
+            Sight::Stale => Some(Ignorance::Stale),
+            Sight::Loading => Some(Ignorance::Loading),
+            Sight::Live(_) => None,
+        }
+    }
+
     fn count(&self, checked: &Checked) {
         let (verdict, cause) = match checked.verdict {
             Verdict::Active => (CheckVerdict::Active, CheckCause::None),

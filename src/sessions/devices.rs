@@ -3,14 +3,14 @@
 //! A row is alive if it has neither ended nor expired and its generation is not below the ledger's floor: a login that
 //! another node writes at the very moment in which everything is ended has that floor against it from its start.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use serde::Serialize;
 
 use crate::{
-    clock::Timestamp,
+    clock::{LedgerClock, Timestamp},
     database::{Database, DatabaseError, Row, sql},
-    ids::{Generation, LedgerId, SessionId, Subject},
+    ids::{Generation, LedgerId, Seq, SessionId, Subject},
     limits::Source,
     secret,
 };
@@ -218,31 +218,41 @@ impl Devices {
         rows.iter().map(|row| Ok(row.uuid("id")?.into())).collect()
     }
 
-    /// Whose a session is, and its secret; also if it has ended.
-    pub(super) async fn secret_of(&self, id: SessionId) -> Result<Option<(Subject, [u8; 32])>, DatabaseError> {
-        let row = sql("SELECT user_id, secret FROM sessions WHERE id = $1")
+    /// Whose a session is, and its secret; also if it has ended. For a node that has `applied` so much.
+    pub(super) async fn secret_of(
+        &self,
+        id: SessionId,
+        applied: Seq,
+    ) -> Result<Option<(Subject, [u8; 32])>, DatabaseError> {
+        let row = sql("SELECT h.seq AS head_seq, s.user_id, s.secret FROM head h LEFT JOIN sessions s ON s.id = $1")
             .bind(id.uuid())
-            .fetch_optional(&mut self.database.read().await?)
+            .fetch_one(&mut self.database.read().await?)
             .await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some((row.uuid("user_id")?.into(), secret(&row, id)?)))
+        is_current(&row, applied)?;
+        let Some(user) = row.opt_uuid("user_id")? else { return Ok(None) };
+        Ok(Some((user.into(), secret(&row, id)?)))
     }
 
-    /// A session and its user, as one snapshot; also if it has ended.
+    /// A session and its user, as one snapshot; also if it has ended. For a node that has `applied` so much: a server that
+    /// another one has replaced knows of sessions what is true no more.
     pub(super) async fn family(
         &self,
         id: SessionId,
         epoch: LedgerId,
         now: Timestamp,
+        applied: Seq,
     ) -> Result<Option<Family>, DatabaseError> {
         let row = sql("SELECT s.secret, s.counter, s.rotated_at, s.burst_counter, s.burst_at, s.generation,
-                              s.expires_at, s.ended_at, h.ledger, h.floor,
+                              s.expires_at, s.ended_at, h.ledger, h.floor, h.seq AS head_seq,
                               u.id, u.name, u.roles, u.created_at, u.banned_at
-                       FROM sessions s JOIN users u ON u.id = s.user_id CROSS JOIN head h WHERE s.id = $1")
+                       FROM head h LEFT JOIN sessions s ON s.id = $1 LEFT JOIN users u ON u.id = s.user_id")
         .bind(id.uuid())
-        .fetch_optional(&mut self.database.read().await?)
+        .fetch_one(&mut self.database.read().await?)
         .await?;
-        let Some(row) = row else { return Ok(None) };
+        is_current(&row, applied)?;
+        if row.opt_uuid("id")?.is_none() {
+            return Ok(None);
+        }
         let user = users::user(&row)?;
         let generation = row.int("generation")?;
         let expires_at = Timestamp::from_millis(row.int("expires_at")?);
@@ -271,11 +281,13 @@ impl Devices {
         id: SessionId,
         family: &Family,
         counter: u32,
-        now: Timestamp,
+        clock: &LedgerClock,
         settings: &Settings,
     ) -> Result<Option<Timestamp>, DatabaseError> {
-        let is_of_burst = now < family.burst.1 + settings.grace;
-        let (burst_counter, burst_at) = if is_of_burst { family.burst } else { (family.counter, now) };
+        let mut connection = self.database.write().await?;
+        // When the token is replaced, and not when somebody has begun to wait for that: the grace begins here.
+        let now = clock.now();
+        let (burst_counter, burst_at) = burst(family, now, settings.grace);
         let row = sql("UPDATE sessions
                        SET counter = $1, rotated_at = $2, last_used_at = $2, expires_at = {least}($3, absolute_until),
                            burst_counter = $4, burst_at = $5
@@ -289,7 +301,7 @@ impl Devices {
         .bind(id.uuid())
         .bind(family.counter)
         .bind(family.generation.0)
-        .fetch_optional(&mut self.database.write().await?)
+        .fetch_optional(&mut connection)
         .await?;
         row.map(|row| row.int("expires_at").map(Timestamp::from_millis)).transpose()
     }
@@ -334,6 +346,23 @@ impl Devices {
         .execute(&mut self.database.write().await?)
         .await
     }
+}
+
+/// The burst that a refresh at `now` belongs to: the one that goes on, or one that begins with the last refresh if that was
+/// within the grace, or with this one. Whatever token it takes in was replaced no earlier than it began.
+pub(super) fn burst(family: &Family, now: Timestamp, grace: Duration) -> (i64, Timestamp) {
+    if now < family.burst.1 + grace {
+        family.burst
+    } else if now < family.rotated_at + grace {
+        (family.counter - 1, family.rotated_at)
+    } else {
+        (family.counter, now)
+    }
+}
+
+/// Refuses what a server says that does not know as much as this node.
+fn is_current(row: &Row, applied: Seq) -> Result<(), DatabaseError> {
+    if row.int("head_seq")? < applied.0 { Err(DatabaseError::behind()) } else { Ok(()) }
 }
 
 fn secret(row: &Row, id: SessionId) -> Result<[u8; 32], DatabaseError> {

@@ -17,10 +17,10 @@
 //! go on with tokens of one family, and sooner or later one of them comes late. That is *reuse*: the family is ended, and
 //! the refusal is given when that is in force everywhere (RFC 9700 §4.14).
 //!
-//! *Soon* is counted per token, from when it was replaced. Only two such times are kept: that of the last refresh, and
-//! that of the first one of the current burst, in which refreshes follow each other within the grace. A token of the
-//! burst was replaced no earlier than the burst began, so if its beginning is within the grace, the token is too. So a
-//! straggler among many tabs is not taken for a thief when a quick one has refreshed twice.
+//! *Soon* is counted from when the token was replaced to when it came in. Only two such times are kept: that of the last
+//! refresh, and that of the first one of the current burst of refreshes. A token of the burst was replaced no earlier than
+//! the burst began, so if its beginning is within the grace, the token is too. So a straggler among many tabs is not
+//! taken for a thief when a quick one has refreshed twice.
 //!
 //! A number from the future means that the database has lost a refresh with a server. The token is ours, or its MAC would
 //! be wrong: the family goes on from it.
@@ -35,7 +35,7 @@ use super::{
     AuthError, Error, Granted, Identity, Sessions,
     audit::TARGET,
     devices::{Client, Family},
-    refresh::{Claimed, RefreshTokens},
+    refresh::Claimed,
 };
 
 use std::time::Duration;
@@ -92,12 +92,14 @@ impl Sessions {
     }
 
     async fn try_refresh(&self, token: &str, client: &Client, patience: Patience) -> Result<Renewed, Error> {
-        let claimed = RefreshTokens::parse(token).ok_or(Error::Credential(AuthError::Invalid))?;
+        // Before anything is waited for: a database that is slow makes no token old. And before the row is read: a
+        // revocation that comes after that also comes after `iat`.
+        let now = self.clock().now();
+        let claimed = self.0.refresh.open(token).ok_or(Error::Credential(AuthError::Invalid))?;
         self.0.limits.refresh(claimed.session, client.source).await?;
         for _ in 0..LOOKS {
-            // Before the row is read: a revocation that comes after it also comes after `iat`.
-            let now = self.clock().now();
-            let family = self.0.devices.family(claimed.session, self.0.ledger.id(), now).await?;
+            let (epoch, applied) = (self.0.ledger.id(), self.0.checker.applied());
+            let family = self.0.devices.family(claimed.session, epoch, now, applied).await?;
             // A row that is gone was of a session that is over: to log in is all that is left to do.
             let family = family.ok_or(Error::Credential(OVER))?;
             if !self.0.refresh.verify(&claimed, &family.secret) {
@@ -134,7 +136,8 @@ impl Sessions {
         // Four thousand million refreshes of one session: it may log in again.
         let counter = claimed.counter.checked_add(1).ok_or(Error::Credential(OVER))?;
         let settings = &self.0.settings;
-        let Some(expires_at) = self.0.devices.rotate(claimed.session, family, counter, now, settings).await? else {
+        let Some(expires_at) = self.0.devices.rotate(claimed.session, family, counter, self.clock(), settings).await?
+        else {
             return Ok(None);
         };
         let granted = self.grant_again(claimed, family, now, counter, expires_at);
@@ -150,7 +153,7 @@ impl Sessions {
         expires_at: Timestamp,
     ) -> Granted {
         let identity = Identity { session: claimed.session, subject: family.user.id };
-        let kept = Kept { generation: family.generation, roles: family.user.roles.clone() };
+        let kept = Kept { generation: family.generation, roles: family.user.roles.clone(), expires_at };
         Granted {
             user: family.user.clone(),
             session: claimed.session,
@@ -211,7 +214,7 @@ fn turn(family: &Family, counter: u32, now: Timestamp, grace: Duration) -> Turn 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::devices::burst, *};
     use crate::{
         ids::{Generation, Subject},
         users::User,
@@ -266,6 +269,17 @@ mod tests {
         for (counter, expected) in [(5, Turn::Next), (4, Turn::Reused), (3, Turn::Reused)] {
             assert_eq!(turn(&family, counter, at(100), Duration::ZERO), expected, "{counter} without a grace");
         }
+        // Refreshes at second 0, 9 and 10.5: the burst of the first is over, and the token that was replaced at 9 is not old.
+        let third = Timestamp::from_millis(10_500);
+        let second = Family { counter: 2, rotated_at: at(9), burst: (0, at(0)), ..family.clone() };
+        assert_eq!(burst(&second, third, GRACE), (1, at(9)));
+        let rolled = Family { counter: 3, rotated_at: third, burst: (1, at(9)), ..second.clone() };
+        for (counter, expected) in [(2, Turn::Same), (1, Turn::Same), (0, Turn::Reused)] {
+            assert_eq!(turn(&rolled, counter, at(11), GRACE), expected, "{counter}");
+        }
+        assert_eq!(burst(&second, at(5), GRACE), (0, at(0)), "it goes on");
+        assert_eq!(burst(&second, at(30), GRACE), (2, at(30)), "another one");
+
         let over = Family { is_alive: false, ..family };
         for (counter, second, expected) in
             [(5, 100, Turn::Over), (6, 100, Turn::Over), (4, 100, Turn::Over), (4, 110, Turn::Reused)]

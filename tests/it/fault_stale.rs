@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::support::{
     chaos::Mode,
     cluster::{Plan, SLACK, Said, took},
+    operator::run,
     postgres::{self, Server},
     wait::{all, eventually},
 };
@@ -73,4 +74,29 @@ async fn serve_for_goes_on_beyond_the_lease_and_receipts_wait_for_it() {
     let receipt = cluster.node(0).ends(&last).await;
     assert!(took(&receipt) >= cluster.hold() * 4 / 5, "{receipt:?}");
     assert!(took(&receipt) <= cluster.longest_wait() + SLACK, "{receipt:?}");
+}
+
+/// A key that it cannot have heard of may be good: what it does not know it does not judge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_cut_off_calls_no_token_bad_that_is_signed_with_a_key_it_cannot_know() {
+    let url = Server::shared().database().await;
+    let cluster = Plan::new(&url, 2).start().await;
+    let user = cluster.user().await;
+    let old = cluster.node(0).log_in(&user).await;
+    cluster.node(1).sql.set(Mode::Cut);
+    eventually!(cluster.node(1).readiness().await.hold_remaining.is_zero());
+    let kid = jsonwebtoken::decode_header(&old).unwrap().kid.expect("a key");
+    run(cluster.node(0), &format!("keys retire {kid}")).await.expect(0);
+    let new = cluster.node(0).log_in(&user).await;
+    assert_ne!(jsonwebtoken::decode_header(&new).unwrap().kid, Some(kid));
+    assert_eq!(cluster.node(0).says(&new).await, Said::Good);
+    for token in [&old, &new] {
+        assert_eq!(cluster.node(1).says(token).await, Said::Unknown);
+    }
+    cluster.node(1).sql.set(Mode::Pass);
+    cluster.all_ready().await;
+    cluster.will_accept(&new).await;
+    for node in &cluster.nodes {
+        node.get("/v1/auth/me").bearer(&old).await.is_problem(401, "token-expired");
+    }
 }

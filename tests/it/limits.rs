@@ -244,6 +244,11 @@ async fn refreshes_are_limited_by_session_and_by_address_and_end_nothing() {
         let body = json!({"refresh_token": token});
         app.post("/v1/auth/refresh").header("x-forwarded-for", from).json(&body).await
     };
+    // What nobody has issued costs its sender nothing, and nobody else either.
+    for n in 0..20 {
+        let made_up = format!("kr1_{}{n:02}AA", "A".repeat(66));
+        refresh(HOME, &made_up).await.is_problem(401, "token-invalid");
+    }
     let token = alice.log_in_for_bearer().await.refresh();
     let next = text(&refresh(HOME, &token).await.expect(200).json()["refresh_token"]);
     for _ in 0..2 {

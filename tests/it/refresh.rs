@@ -197,8 +197,12 @@ async fn a_session_ends_when_it_is_not_used_and_when_its_whole_time_is_over() {
     clock.advance(minutes(40));
     // 50 of its 150 minutes are left, less than it might idle.
     assert_eq!(used.renew().await.json()["refresh_expires_in"], 3000);
-    clock.advance(minutes(50));
+    clock.advance(minutes(40));
+    let last = used.renew().await.json();
+    assert_eq!((&last["refresh_expires_in"], &last["expires_in"]), (&json!(600), &json!(600)));
+    clock.advance(minutes(10));
     is_over(&used.refreshing().await);
+    app.get("/v1/auth/me").bearer(&used.access()).await.is_problem(401, "token-expired");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

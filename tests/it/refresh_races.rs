@@ -12,11 +12,12 @@ use std::{
 };
 
 use kickout::{
+    clock::Timestamp,
     ids::{Generation, SessionId, Subject},
     revocation::{Act, Patience},
     sessions::{AuthError, Error, Sessions, devices::Client},
     tokens::IssuedToken,
-    users::Users,
+    users::{Created, Username, Users},
 };
 use tokio::task::yield_now;
 
@@ -39,6 +40,10 @@ enum Kind {
     Password,
     Ban,
     Roles,
+    /// Of everybody: raced alone.
+    Everything,
+    /// Of the account: raced by one that is made for it.
+    Delete,
 }
 
 const KINDS: [Kind; 6] = [Kind::Logout, Kind::LogoutAll, Kind::KeepCurrent, Kind::Password, Kind::Ban, Kind::Roles];
@@ -124,7 +129,7 @@ impl Lane {
                 refresh: vec![(opened.session, opened.refresh.as_str().to_owned())],
                 access: vec![opened.access],
             },
-            Err(Error::Banned | Error::Conflict) => Given::default(),
+            Err(Error::Banned | Error::Conflict | Error::NoSession) => Given::default(),
             Err(other) => panic!("{other}"),
         }
     }
@@ -151,6 +156,8 @@ impl Lane {
             }
             Kind::Ban => Act::Ban(subject),
             Kind::Roles => Act::Roles { subject, roles: vec![role.clone()] },
+            Kind::Everything => Act::Everything,
+            Kind::Delete => Act::Delete(subject),
         };
         let token = raced.refresh.as_str().to_owned();
         let [one, two] = &self.nodes;
@@ -178,6 +185,9 @@ impl Lane {
                 assert!(!self.is_good(token).await, "an unban has revived a token");
             }
         }
+        if kind == Kind::Delete {
+            return;
+        }
         // All that is left ends, so that the next round begins with nothing.
         one.revoker().revoke(Act::Subject { subject, keep: None }).await.unwrap();
         for token in &access {
@@ -193,10 +203,10 @@ impl Lane {
         match kind {
             Kind::Logout => assert_eq!(is_good, claims.sid != session, "{what}"),
             Kind::KeepCurrent => assert_eq!(is_good, claims.sid == session || claims.generation >= floor, "{what}"),
-            Kind::Ban => assert!(!is_good, "{what}"),
+            Kind::Ban | Kind::Delete => assert!(!is_good, "{what}"),
             // One with the old roles is dead, one with the new roles is not: whoever was told of the change can rely on it.
             Kind::Roles => assert_eq!(is_good, claims.roles == [role.to_owned()], "{what}"),
-            Kind::LogoutAll | Kind::Password => {
+            Kind::LogoutAll | Kind::Password | Kind::Everything => {
                 assert!(!is_good || claims.sid != session, "{what}");
                 assert_eq!(is_good, claims.generation >= floor, "{what}");
             }
@@ -211,8 +221,8 @@ impl Lane {
             match self.node().refresh(token, &Client::default(), Patience::Complete).await {
                 Ok(renewed) => {
                     let may = match kind {
-                        Kind::Logout | Kind::LogoutAll | Kind::Password => !is_raced,
-                        Kind::Ban => false,
+                        Kind::Logout | Kind::LogoutAll | Kind::Password | Kind::Everything => !is_raced,
+                        Kind::Ban | Kind::Delete => false,
                         Kind::KeepCurrent | Kind::Roles => true,
                     };
                     assert!(may, "{kind:?}: a session that has ended refreshes");
@@ -249,8 +259,8 @@ impl Lane {
         let opened = self.nodes[0].open_for(self.subject, &Client::default()).await;
         match opened {
             Ok(opened) => opened.access.claims.generation,
-            // The floor of a ban is above all there is.
-            Err(Error::Banned) => Generation(i64::MAX),
+            // The floor of a ban is above all there is, and that of an account that is gone.
+            Err(Error::Banned | Error::NoSession) => Generation(i64::MAX),
             Err(other) => panic!("{other}"),
         }
     }
@@ -318,5 +328,28 @@ async fn tabs_that_refresh_at_once_on_two_nodes_get_one_successor() {
             assert!(node.authenticate(&renewed.granted.access.text).await.is_ok(), "it is good on the other node");
         }
         one.sessions().end_session(opened.session, subject, Patience::Complete).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_token_outlives_the_end_of_everything_or_of_its_account_that_it_races() {
+    let (one, two) = pair().await;
+    let user = one.sign_up("alice").await;
+    let lane = |subject: Subject, seed: u64| Lane {
+        nodes: [one.sessions().clone(), two.sessions().clone()],
+        subject,
+        dice: Dice(Cell::new(seed)),
+        tally: Rc::default(),
+    };
+    let alice = lane(user.subject.parse().unwrap(), 1);
+    let users = one.sessions().users();
+    let password = users.by_id(alice.subject).await.unwrap().unwrap().password;
+    for round in 0..150 {
+        Box::pin(alice.round(Kind::Everything, round)).await;
+        let name = Username::parse(&format!("bob-{round}")).unwrap();
+        let Created::User(bob) = users.create(&name, &password, &[], Timestamp::from_millis(0)).await.unwrap() else {
+            panic!("{name:?} is new")
+        };
+        Box::pin(lane(bob.id, round as u64).round(Kind::Delete, round)).await;
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::{Target, feed::Row};
+use crate::clock::Timestamp;
 use crate::ids::{Generation, KeyId, Seq, SessionId, Subject, TokenId};
 
 /// An act that ends access, as the use cases ask for it.
@@ -144,4 +145,6 @@ pub struct Kept {
     pub generation: Generation,
     /// Its user's roles now.
     pub roles: Vec<String>,
+    /// When it ends if it is not used.
+    pub expires_at: Timestamp,
 }

@@ -291,8 +291,10 @@ impl<'a> Write<'a> {
             .execute(&mut *self.tx)
             .await?;
         let except = Except::of(keep.filter(|_| spared.is_some()));
-        let lifted = spared.map_or(Lifted::None, Lifted::One);
-        let kept = spared.map(|_| Ok::<_, DatabaseError>(Kept { generation, roles: raised.words("roles")? }));
+        let lifted = spared.map_or(Lifted::None, |(before, _)| Lifted::One(before));
+        let kept = spared.map(|(_, expires_at)| {
+            Ok::<_, DatabaseError>(Kept { generation, roles: raised.words("roles")?, expires_at })
+        });
         let outcome = self.new_row(Target::Subject(subject), Some(Floor { generation, except }), lifted);
         Ok(match outcome {
             Outcome::Done(done) => Outcome::Done(Done { kept: kept.transpose()?, ..done }),
@@ -300,14 +302,14 @@ impl<'a> Write<'a> {
         })
     }
 
-    /// Lifts a session into the new generation, if it is alive. Returns the one it had.
+    /// Lifts a session into the new generation, if it is alive. Returns the one it had, and when it ends.
     async fn spare(
         &mut self,
         session: SessionId,
         of: Subject,
         generation: Generation,
-    ) -> Result<Option<Generation>, DatabaseError> {
-        let alive = sql("SELECT generation FROM sessions
+    ) -> Result<Option<(Generation, Timestamp)>, DatabaseError> {
+        let alive = sql("SELECT generation, expires_at FROM sessions
                          WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3")
         .bind(session.uuid())
         .bind(of.uuid())
@@ -321,7 +323,7 @@ impl<'a> Write<'a> {
             .bind(session.uuid())
             .execute(&mut *self.tx)
             .await?;
-        Ok(Some(Generation(alive.int("generation")?)))
+        Ok(Some((Generation(alive.int("generation")?), Timestamp::from_millis(alive.int("expires_at")?))))
     }
 
     fn new_row(&mut self, target: Target, floor: Option<Floor>, lifted: Lifted) -> Outcome {
