@@ -13,11 +13,20 @@ mod tabs;
 use std::{collections::BTreeMap, ops::Deref};
 
 use http::Method;
-use kickout::{clock::Clock, config::Config};
+use kickout::{
+    clock::Clock,
+    config::{Config, Span},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::{app::TestApp, browser::Browser, client::PASSWORD, site::Site};
+use crate::support::{
+    app::TestApp,
+    browser::Browser,
+    client::PASSWORD,
+    site::Site,
+    tls::{Pair, PairFiles},
+};
 
 /// Where the page and the API are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +35,7 @@ enum Place {
     OneOrigin,
     /// At two ports of `http://localhost`.
     TwoPorts,
-    /// At two hosts of one site, over TLS.
+    /// At two hosts of one site, over TLS that the service speaks itself.
     TwoHosts,
 }
 
@@ -34,19 +43,52 @@ impl Place {
     const ALL: [Self; 3] = [Self::OneOrigin, Self::TwoPorts, Self::TwoHosts];
 
     /// A page at another origin of the same site, which nobody has allowed.
-    async fn sibling(self) -> Site {
+    fn sibling(self) -> Site {
         match self {
-            Self::OneOrigin | Self::TwoPorts => Site::plain("localhost").await,
-            Self::TwoHosts => Site::tls("sibling.kickout.test").await,
+            Self::OneOrigin | Self::TwoPorts => Site::plain("localhost"),
+            Self::TwoHosts => Site::tls("sibling.kickout.test"),
         }
     }
 
     /// A page of another site.
-    async fn elsewhere(self) -> Site {
+    fn elsewhere(self) -> Site {
         match self {
-            Self::OneOrigin | Self::TwoPorts => Site::plain("127.0.0.1").await,
-            Self::TwoHosts => Site::tls("evil.test").await,
+            Self::OneOrigin | Self::TwoPorts => Site::plain("127.0.0.1"),
+            Self::TwoHosts => Site::tls("evil.test"),
         }
+    }
+}
+
+/// What is there before the service.
+#[derive(Debug)]
+struct Stage {
+    place: Place,
+    page: Site,
+    /// The service's certificate, which it looks at again and again.
+    files: Option<PairFiles>,
+}
+
+impl Stage {
+    fn at(place: Place) -> Self {
+        let (page, files) = match place {
+            Place::OneOrigin | Place::TwoPorts => (Site::plain("localhost"), None),
+            Place::TwoHosts => (Site::tls("app.kickout.test"), Some(PairFiles::of(Pair::shared()))),
+        };
+        Self { place, page, files }
+    }
+
+    /// For a service of this place, with other settings as well.
+    fn configure(&self, config: &mut Config, change: impl FnOnce(&mut Config)) {
+        // At one origin there is nothing to allow.
+        if self.place != Place::OneOrigin {
+            config.http.allowed_origins = vec![self.page.origin.parse().expect("an origin")];
+        }
+        if let Some(files) = &self.files {
+            files.configure(config);
+            // It is the handshake's, too, and a browser on a busy machine is slow.
+            config.http.header_timeout = Span::from_secs(60);
+        }
+        change(config);
     }
 }
 
@@ -54,9 +96,7 @@ impl Place {
 #[derive(Debug)]
 struct World {
     service: TestApp,
-    page: Site,
-    /// TLS in front of the service.
-    _front: Option<Site>,
+    stage: Stage,
     /// The origin of the API.
     api: String,
 }
@@ -71,40 +111,36 @@ impl Deref for World {
 
 impl World {
     async fn start(place: Place, change: impl FnOnce(&mut Config)) -> Self {
-        Self::with(place, async |page| TestApp::start_with(|config| allow(config, &page, change)).await).await
+        let stage = Stage::at(place);
+        let service = TestApp::start_with(|config| stage.configure(config, change)).await;
+        Self::of(stage, service)
     }
 
     /// With a service that lives by this clock.
     async fn start_at(clock: Clock, place: Place) -> Self {
-        Self::with(place, async |page| TestApp::start_at(clock, |config| allow(config, &page, |_| {})).await).await
+        let stage = Stage::at(place);
+        let service = TestApp::start_at(clock, |config| stage.configure(config, |_| {})).await;
+        Self::of(stage, service)
     }
 
     /// With a service that has not begun to load its ledger.
     async fn start_cold(place: Place, change: impl FnOnce(&mut Config)) -> Self {
-        Self::with(place, async |page| TestApp::start_cold(|config| allow(config, &page, change)).await).await
+        let stage = Stage::at(place);
+        let service = TestApp::start_cold(|config| stage.configure(config, change)).await;
+        Self::of(stage, service)
     }
 
-    async fn with(place: Place, start: impl AsyncFnOnce(String) -> TestApp) -> Self {
-        let page = match place {
-            Place::OneOrigin | Place::TwoPorts => Site::plain("localhost").await,
-            Place::TwoHosts => Site::tls("app.kickout.test").await,
-        };
-        // At one origin there is nothing to allow.
-        let allowed = if place == Place::OneOrigin { String::new() } else { page.origin.clone() };
-        let service = start(allowed).await;
-        let (api, front) = match place {
+    fn of(stage: Stage, service: TestApp) -> Self {
+        let port = service.public().port();
+        let api = match stage.place {
             Place::OneOrigin => {
-                page.puts_in_front_of(service.public());
-                (page.origin.clone(), None)
+                stage.page.puts_in_front_of(service.public());
+                stage.page.origin.clone()
             }
-            Place::TwoPorts => (format!("http://localhost:{}", service.public().port()), None),
-            Place::TwoHosts => {
-                let front = Site::tls("api.kickout.test").await;
-                front.puts_in_front_of(service.public());
-                (front.origin.clone(), Some(front))
-            }
+            Place::TwoPorts => format!("http://localhost:{port}"),
+            Place::TwoHosts => format!("https://api.kickout.test:{port}"),
         };
-        Self { service, page, _front: front, api }
+        Self { service, stage, api }
     }
 
     /// Opens the page, in a browser that knows nothing of an earlier world.
@@ -115,7 +151,7 @@ impl World {
 
     /// Opens the page.
     async fn open(&self, browser: &Browser) {
-        self.open_at(&self.page, browser).await;
+        self.open_at(&self.stage.page, browser).await;
     }
 
     /// Opens the same page at another origin.
@@ -132,13 +168,6 @@ impl World {
         let line = lines.find(|line| labels.iter().all(|label| line.contains(label)));
         line.and_then(|line| line.split_once("} ")).map_or(0, |(_, count)| count.parse().expect("a number"))
     }
-}
-
-fn allow(config: &mut Config, page: &str, change: impl FnOnce(&mut Config)) {
-    if !page.is_empty() {
-        config.http.allowed_origins = vec![page.parse().expect("an origin")];
-    }
-    change(config);
 }
 
 /// What a script sees of an answer.

@@ -1,12 +1,12 @@
 //! Logging in and out.
 
-use kickout::config::Span;
+use kickout::config::{Config, Span};
 use serde_json::json;
 
 use super::{Place, World, does, log_in, sign_up};
 use crate::support::{
     browser::Browser,
-    client::{ACCESS, REFRESH},
+    client::{ACCESS, REFRESH, text},
 };
 
 /// Everything that a script can reach where something may be kept.
@@ -45,6 +45,29 @@ async fn a_login_gives_the_browser_two_cookies_and_scripts_no_token_and_a_logout
         does(&browser, "logOut()").await.expect(200);
         assert!(browser.cookies().await.is_empty(), "{place:?}");
         does(&browser, "me()").await.is_problem(401, "token-missing");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_has_logged_in_over_tls_does_not_speak_to_this_host_in_the_clear_any_more() {
+    let browser = Browser::start().await;
+    // Without being told, it does, and finds nobody: the first world shows that.
+    for hsts in [Span::from_secs(0), Config::default().http.hsts] {
+        let world = World::start(Place::TwoHosts, |config| config.http.hsts = hsts).await;
+        world.open_anew(&browser).await;
+        sign_up(&browser, "alice").await;
+        log_in(&browser, "alice").await.expect(200);
+        let secure = format!("{}/v1/auth/me", world.api);
+        // The driver tells of some pages that are not there, not of all.
+        let _ = browser.try_open(&secure.replacen("https:", "http:", 1)).await;
+        let there = browser.run("return [location.href, document.body.innerText]", json!([])).await;
+        let (address, said) = (text(&there[0]), text(&there[1]));
+        if hsts == Span::from_secs(0) {
+            assert_eq!(address, "chrome-error://chromewebdata/", "{said}");
+        } else {
+            assert_eq!(address, secure, "{said}");
+            assert!(said.contains(r#""username":"alice""#), "{said}");
+        }
     }
 }
 

@@ -30,7 +30,7 @@ async fn an_allowed_origin_can_do_everything_and_another_one_of_the_same_site_no
 
         let cookies = browser.cookies().await;
         let read = world.answered(Method::GET, "/v1/auth/me", 200).await;
-        let sibling = place.sibling().await;
+        let sibling = place.sibling();
         world.open_at(&sibling, &browser).await;
         // The browser asks, and does not send it.
         assert_eq!(log_in(&browser, "mallory").await.status, None);
@@ -61,7 +61,7 @@ async fn gets(site: &Site, browser: &Browser, path: &str) -> String {
 async fn sibling_hosts_get_the_cookies_of_a_domain_and_none_without_one() {
     const SHARED: &str = "__Secure-kickout-access";
     let browser = Browser::start().await;
-    let sibling = Site::tls("files.kickout.test").await;
+    let sibling = Site::tls("files.kickout.test");
     let world = World::start(Place::TwoHosts, |_| {}).await;
     world.open(&browser).await;
     sign_up(&browser, "alice").await;

@@ -75,7 +75,7 @@ async fn forms_and_blind_requests_of_other_pages_change_nothing_with_and_without
 
         // A browser keeps `SameSite=Lax` cookies from another site's POST. From a sibling they travel, and the service
         // refuses.
-        for (site, they_travel) in [(place.elsewhere().await, false), (place.sibling().await, true)] {
+        for (site, they_travel) in [(place.elsewhere(), false), (place.sibling(), true)] {
             for (path, with, without) in ACTS {
                 let (status, kind) = if they_travel { with } else { without };
                 let action = format!("{}{path}", world.api);
@@ -104,7 +104,7 @@ async fn forms_and_blind_requests_of_other_pages_change_nothing_with_and_without
 #[tokio::test]
 async fn a_link_from_another_site_carries_lax_cookies_and_no_strict_ones() {
     let browser = Browser::start().await;
-    let elsewhere = Place::TwoHosts.elsewhere().await;
+    let elsewhere = Place::TwoHosts.elsewhere();
     for (same_site, status) in [(SameSite::Lax, 200), (SameSite::Strict, 401)] {
         let world = World::start(Place::TwoHosts, |config| config.cookies.same_site = same_site).await;
         world.open_anew(&browser).await;

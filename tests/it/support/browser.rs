@@ -20,7 +20,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{client::text, site::Certificate, wait::eventually};
+use super::{client::text, tls::Pair, wait::eventually};
 
 /// The driver leads a process group, and the browser that it starts stays in it. Killed processes are still on their
 /// way out when the folder goes, and may write to it once more.
@@ -95,7 +95,7 @@ pub(crate) struct Cookie {
 }
 
 impl Browser {
-    /// Starts a browser that takes the tests' own certificate for a good one.
+    /// Starts a browser that takes [`Pair::shared`] for a good certificate.
     pub(crate) async fn start() -> Self {
         let keeper = Keeper::start();
         let mut port = None;
@@ -111,7 +111,7 @@ impl Browser {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT * 2).build().expect("a client");
         let mut browser = Self { http, driver, session: String::new(), keeper };
         let profile = format!("--user-data-dir={}", browser.keeper.folder.join("profile").display());
-        let spki = format!("--ignore-certificate-errors-spki-list={}", Certificate::shared().spki);
+        let spki = format!("--ignore-certificate-errors-spki-list={}", Pair::shared().spki());
         let arguments: Vec<&str> = ARGUMENTS.into_iter().chain([&*profile, &*spki]).collect();
         let limit = u64::try_from(LIMIT.as_millis()).expect("a minute");
         let wanted = json!({
@@ -127,7 +127,12 @@ impl Browser {
 
     /// Goes to an address in the tab that is in front, and waits until the page has loaded.
     pub(crate) async fn open(&self, url: &str) {
-        self.command("/url", json!({"url": url})).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        self.try_open(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// Goes to an address where there may be nothing. Gives what stands in the way.
+    pub(crate) async fn try_open(&self, url: &str) -> Result<(), String> {
+        self.command("/url", json!({"url": url})).await.map(drop)
     }
 
     /// Runs the body of a function in the page, and gives what it returns; a promise is waited for. `arguments` is a

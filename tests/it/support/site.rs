@@ -2,9 +2,7 @@
 //! with or without the service behind the same origin.
 
 use std::{
-    fs,
-    net::SocketAddr,
-    process::Command,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,23 +16,14 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
+use axum_server::{
+    Server,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Barrier,
-    task::JoinSet,
-};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig, crypto,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    },
-};
+use tokio::{sync::Barrier, task::JoinSet};
 
-/// The names that the certificate is for.
-const NAMES: &str = "subjectAltName=DNS:*.kickout.test,DNS:kickout.test,DNS:evil.test";
+use super::{browser, tls::Pair};
 
 /// A body that is passed on is a login or an answer to one.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -44,7 +33,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 pub(crate) struct Site {
     pub(crate) origin: String,
     behind: Behind,
-    _tasks: JoinSet<()>,
+    _task: JoinSet<()>,
 }
 
 /// The service behind a site, if there is one.
@@ -68,20 +57,23 @@ const REFRESH: &str = "/v1/auth/refresh";
 
 impl Site {
     /// At `http://host:port`.
-    pub(crate) async fn plain(host: &str) -> Self {
-        let mut tasks = JoinSet::new();
+    pub(crate) fn plain(host: &str) -> Self {
+        let (server, port) = server();
         let behind = Behind::nothing();
-        let port = serve(&mut tasks, behind.clone()).await.port();
-        Self { origin: format!("http://{host}:{port}"), behind, _tasks: tasks }
+        let pages = pages(behind.clone()).into_make_service();
+        let task = std::iter::once(async move { server.serve(pages).await.expect("it serves") }).collect();
+        Self { origin: format!("http://{host}:{port}"), behind, _task: task }
     }
 
-    /// At `https://host:port`.
-    pub(crate) async fn tls(host: &str) -> Self {
-        let mut tasks = JoinSet::new();
+    /// At `https://host:port`, with the certificate that browsers take.
+    pub(crate) fn tls(host: &str) -> Self {
+        let (server, port) = server();
         let behind = Behind::nothing();
-        let plain = serve(&mut tasks, behind.clone()).await;
-        let port = terminate_tls(&mut tasks, plain).await;
-        Self { origin: format!("https://{host}:{port}"), behind, _tasks: tasks }
+        let pages = pages(behind.clone()).into_make_service();
+        let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(Pair::shared().server())));
+        let server = server.acceptor(acceptor.handshake_timeout(browser::LIMIT));
+        let task = std::iter::once(async move { server.serve(pages).await.expect("it serves") }).collect();
+        Self { origin: format!("https://{host}:{port}"), behind, _task: task }
     }
 
     /// From now on the API is at this origin, too, as behind a proxy.
@@ -110,9 +102,16 @@ impl Behind {
     }
 }
 
-async fn serve(tasks: &mut JoinSet<()>, behind: Behind) -> SocketAddr {
+/// A server at a port of its own.
+fn server() -> (Server<SocketAddr>, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    (axum_server::from_tcp(listener).expect("a listener"), port)
+}
+
+fn pages(behind: Behind) -> Router {
     let script = |text: &'static str| get(async move || ([(header::CONTENT_TYPE, "text/javascript")], text));
-    let router = Router::new()
+    Router::new()
         .route("/", get(async || Html(include_str!("../browser/app.html"))))
         .route("/app.js", script(include_str!("../browser/app.js")))
         .route("/elsewhere", get(async || Html(include_str!("../browser/elsewhere.html"))))
@@ -120,13 +119,7 @@ async fn serve(tasks: &mut JoinSet<()>, behind: Behind) -> SocketAddr {
         .route("/cookies", get(names_of_cookies))
         .route("/v1/auth/cookies", get(names_of_cookies))
         .fallback(pass_on)
-        .with_state(behind);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tasks.spawn(async move {
-        axum::serve(listener, router).await.expect("it serves");
-    });
-    address
+        .with_state(behind)
 }
 
 /// What the browser lets this host have, by name.
@@ -176,68 +169,3 @@ async fn ask(client: &reqwest::Client, service: SocketAddr, request: Request) ->
 }
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-
-/// Speaks TLS for a server that does not.
-async fn terminate_tls(tasks: &mut JoinSet<()>, server: SocketAddr) -> u16 {
-    let acceptor = Certificate::shared().acceptor();
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    tasks.spawn(async move {
-        let mut links = JoinSet::new();
-        while let Ok((client, _)) = listener.accept().await {
-            while links.try_join_next().is_some() {}
-            let acceptor = acceptor.clone();
-            links.spawn(async move {
-                let Ok(mut client) = acceptor.accept(client).await else { return };
-                let Ok(mut server) = TcpStream::connect(server).await else { return };
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-            });
-        }
-    });
-    port
-}
-
-/// A certificate that nobody has signed, and that the browser is told to take.
-#[derive(Debug)]
-pub(crate) struct Certificate {
-    chain: Vec<u8>,
-    key: Vec<u8>,
-    /// The digest of its public key, as the browser wants it.
-    pub(crate) spki: String,
-}
-
-impl Certificate {
-    /// The one of this process's tests.
-    pub(crate) fn shared() -> &'static Self {
-        static SHARED: OnceLock<Certificate> = OnceLock::new();
-        SHARED.get_or_init(Self::make)
-    }
-
-    fn make() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let openssl = |arguments: &str| {
-            let made = Command::new("openssl").args(arguments.split(' ')).current_dir(&folder).output();
-            let made = made.expect("openssl");
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        };
-        openssl(&format!(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out certificate.pem -days 2 \
-             -subj /CN=kickout.test -addext {NAMES}"
-        ));
-        openssl("pkey -in key.pem -pubout -outform der -out spki.der");
-        let read = |name: &str| fs::read(folder.path().join(name)).expect("it was made");
-        let spki = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &read("spki.der"));
-        Self { chain: read("certificate.pem"), key: read("key.pem"), spki: STANDARD.encode(spki) }
-    }
-
-    fn acceptor(&self) -> TlsAcceptor {
-        let chain = vec![CertificateDer::from_pem_slice(&self.chain).expect("a certificate")];
-        let key = PrivateKeyDer::from_pem_slice(&self.key).expect("a key");
-        let config = ServerConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions that the provider has")
-            .with_no_client_auth()
-            .with_single_cert(chain, key);
-        TlsAcceptor::from(Arc::new(config.expect("they belong together")))
-    }
-}

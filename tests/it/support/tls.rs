@@ -5,15 +5,17 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+
 use kickout::{clock::Clock, config::Config};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -25,15 +27,26 @@ use super::{answer::Answer, raw};
 /// What the service is called in its certificates.
 pub(crate) const NAME: &str = "kickout.test";
 
+/// What certificates are for: the service, the hosts of its site, a host of another site, and this machine.
+const NAMES: [&str; 4] = [NAME, "*.kickout.test", "evil.test", "localhost"];
+
 /// A certificate that signs itself, and its key.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) certificate: String,
     pub(crate) key: String,
     der: CertificateDer<'static>,
+    /// Its public key, as it is in the certificate.
+    spki: Vec<u8>,
 }
 
 impl Pair {
+    /// The one of this process's browsers, and of all that they speak to.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Pair> = OnceLock::new();
+        SHARED.get_or_init(Self::new)
+    }
+
     /// One that is good for longer than anything is warned of.
     pub(crate) fn new() -> Self {
         Self::valid(-1, 90)
@@ -42,11 +55,29 @@ impl Pair {
     /// One that is valid from so many days from now until so many.
     pub(crate) fn valid(from: i64, until: i64) -> Self {
         let now = OffsetDateTime::from_unix_timestamp(Clock::System.wall().as_secs()).expect("a time");
-        let mut params = CertificateParams::new([NAME.to_owned(), "localhost".to_owned()]).expect("names");
+        let mut params = CertificateParams::new(NAMES.map(str::to_owned)).expect("names");
         (params.not_before, params.not_after) = (now + Duration::days(from), now + Duration::days(until));
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
-        Self { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone() }
+        let (certificate, der) = (certificate.pem(), certificate.der().clone());
+        Self { certificate, key: key.serialize_pem(), der, spki: key.subject_public_key_info() }
+    }
+
+    /// The digest of its public key, as a browser is told of it.
+    pub(crate) fn spki(&self) -> String {
+        let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, &self.spki);
+        STANDARD.encode(digest)
+    }
+
+    /// For a server that is not the service.
+    pub(crate) fn server(&self) -> ServerConfig {
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key");
+        ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions that the provider has")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.der.clone()], key)
+            .expect("they belong together")
     }
 }
 
