@@ -1,10 +1,16 @@
 //! One process on SQLite with a Redis beside it: the same answers with and without it, and over TLS.
 
-use std::{fs, path::Path, process::Command};
+use std::process::Command;
 
 use http::Method;
 
-use crate::support::{app::TestApp, process::Process, redis::Redis, wait::eventually};
+use crate::support::{
+    app::TestApp,
+    process::Process,
+    redis::Redis,
+    tls::{Pair, PairFiles},
+    wait::eventually,
+};
 
 #[tokio::test]
 async fn a_process_of_its_own_uses_redis_while_it_is_there_and_misses_nothing_without() {
@@ -31,32 +37,17 @@ async fn a_process_of_its_own_uses_redis_while_it_is_there_and_misses_nothing_wi
     assert!(metrics.contains("kickout_redis_up 0\n"), "an operator sees it");
 }
 
-fn openssl(folder: &Path, arguments: &str) {
-    let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().expect("openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-}
-
 #[tokio::test]
 async fn redis_over_tls_is_used_if_its_certificate_is_good_and_refused_if_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-    openssl(path, &format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ca -days 2"));
-    openssl(path, &format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
-    fs::write(path.join("names"), "subjectAltName=DNS:localhost").unwrap();
-    openssl(
-        path,
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem -days 2 -extfile names",
-    );
-    let file = |name: &str| path.join(name).display().to_string();
-    let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    let files = PairFiles::of(&Pair::new());
+    let [certificate, key] = [files.certificate(), files.key()].map(|path| path.display().to_string());
     let redis = Redis::with_args(&[
         "--tls-cert-file",
         &certificate,
         "--tls-key-file",
         &key,
         "--tls-ca-cert-file",
-        &ca,
+        &certificate,
         "--tls-auth-clients",
         "no",
     ]);
@@ -66,7 +57,7 @@ async fn redis_over_tls_is_used_if_its_certificate_is_good_and_refused_if_not() 
     drop(listener);
     redis.command(&["CONFIG", "SET", "tls-port", &port]);
     let url = format!("rediss://localhost:{port}");
-    let trusting = [("KICKOUT__REDIS__URL", url.as_str()), ("SSL_CERT_FILE", ca.as_str())];
+    let trusting = [("KICKOUT__REDIS__URL", url.as_str()), ("SSL_CERT_FILE", certificate.as_str())];
     let process = Process::start(&trusting).await;
     assert_eq!(process.manage(Method::GET, "/readyz").await.json()["blocklist"], "redis");
 
