@@ -21,6 +21,7 @@ async fn node(url: &str, serve_for: Duration, on_stale: OnStale) -> TestApp {
         config.revocation.lease = Span::from_millis(u64::try_from(LEASE.as_millis()).unwrap());
         config.revocation.serve_for = Span::from_millis(u64::try_from(serve_for.as_millis()).unwrap());
         config.revocation.on_stale = on_stale;
+        config.sessions.refresh_grace = Span::from_secs(0);
     })
     .await
 }
@@ -131,4 +132,25 @@ async fn a_route_of_forward_auth_has_its_own_policy_when_the_lease_is_over() {
 async fn a_route_cannot_go_on_where_the_configuration_names_no_time() {
     let app = TestApp::start().await;
     app.get("/v1/auth/verify/serve-for").await.is_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn the_refusal_of_a_refresh_token_that_is_used_again_is_given_when_its_session_is_dead_on_every_node() {
+    let url = postgres::Server::shared().database().await;
+    let nodes = [node(&url, Duration::ZERO, OnStale::Deny).await, node(&url, Duration::ZERO, OnStale::Deny).await];
+    let user = nodes[0].sign_up("ada").await;
+    let device = user.log_in_for_bearer().await;
+    let stolen = device.refresh();
+    device.renew().await;
+    a_dead_node(&url).await;
+    let again = |node: usize| nodes[node].post("/v1/auth/refresh").json(&json!({"refresh_token": stolen}));
+    // The dead node could still say yes: nothing is claimed.
+    again(0).header("prefer", "respond-async").await.is_problem(503, "unavailable");
+    again(1).header("prefer", "wait=0").await.is_problem(503, "unavailable");
+    // Those that live know it already, and it was recorded once.
+    for node in &nodes {
+        eventually!(!node.is_good(&device.access()).await);
+    }
+    again(1).await.is_problem(401, "session-ended");
+    assert_eq!(postgres::number(&url, "SELECT count(*) FROM revocations WHERE kind = 2").await, 1);
 }
