@@ -1,6 +1,12 @@
 //! What goes on beside the requests: the filter grows and rotates, what has expired is pruned, time is noted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -65,15 +71,14 @@ impl App {
             lead: self.config.tokens.key_lead.duration(),
             every: self.config.tokens.key_rotation.duration(),
             metrics: self.metrics.clone(),
+            is_starting: Arc::new(AtomicBool::new(true)),
         };
         let shutdown = tasks.shutdown().clone();
         tasks.supervise("keys", Policy::Restart, move || {
             let (keeper, soft) = (keeper.clone(), shutdown.soft().clone());
             async move {
-                let mut has_begun = true;
                 loop {
-                    Box::pin(keeper.look(has_begun)).await?;
-                    has_begun = false;
+                    Box::pin(keeper.look()).await?;
                     if soft.run_until_cancelled(keeper.wait()).await.is_none() {
                         return Ok::<(), KeysError>(());
                     }
@@ -108,15 +113,20 @@ struct Keeper {
     lead: Duration,
     every: Duration,
     metrics: Metrics,
+    /// Until the first look that has succeeded, over all starts of the task: it starts again after each error, and the
+    /// configuration has not changed by that.
+    is_starting: Arc<AtomicBool>,
 }
 
 impl Keeper {
     /// Takes up what others have done, makes a key if one is due, and shows how the keys are.
-    async fn look(&self, has_begun: bool) -> Result<(), KeysError> {
+    async fn look(&self) -> Result<(), KeysError> {
+        let has_begun = self.is_starting.load(Ordering::Relaxed);
         self.keys.sync(self.clock.now()).await?;
         if self.keys.rotate(self.clock.now(), self.lead, self.every, has_begun).await?.is_some() {
             self.metrics.keys_generated_total.increment(1);
         }
+        self.is_starting.store(false, Ordering::Relaxed);
         self.show();
         Ok(())
     }
@@ -181,5 +191,58 @@ impl Upkeep {
         self.metrics.prune_backlog.at(PrunedTable::Revocations).set(self.ledger.prune_backlog().await?);
         self.metrics.prune_backlog.at(PrunedTable::Sessions).set(self.devices.prune_backlog(now).await?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        clock::{Clock, ManualClock, Timestamp},
+        tokens::{
+            KeyRing,
+            keys::{Algorithm, KeySettings},
+        },
+    };
+
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const TTL: Duration = Duration::from_mins(15);
+    const LEAD: Duration = Duration::from_mins(10);
+
+    #[tokio::test]
+    async fn another_algorithm_takes_over_at_the_start_of_a_node_and_not_when_its_task_starts_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, away) = (parent.path().join("keys"), parent.path().join("away"));
+        let settings = |algorithm| KeySettings::new(folder.clone(), algorithm, TTL, Duration::ZERO);
+        let others = KeyRing::open(settings(Algorithm::ES256), START).unwrap();
+        let keys = Keys::open(settings(Algorithm::EdDSA), None, LEAD, START).await.unwrap();
+        let clock = Clock::Manual(ManualClock::at(START.as_millis()));
+        let at = clock.boottime();
+        let keeper = Keeper {
+            keys: keys.clone(),
+            clock: LedgerClock::new(clock, START, at),
+            lead: LEAD,
+            every: Duration::ZERO,
+            metrics: Metrics::new(),
+            is_starting: Arc::new(AtomicBool::new(true)),
+        };
+        let newest = || keys.ring().newest(START).unwrap();
+
+        // What the start has not got done is done by the next one of the task.
+        fs::rename(&folder, &away).unwrap();
+        keeper.clone().look().await.unwrap_err();
+        fs::rename(&away, &folder).unwrap();
+        keeper.clone().look().await.unwrap();
+        assert_eq!((keys.ring().list(START).len(), newest().algorithm), (2, Algorithm::EdDSA));
+
+        // Another node has the next configuration.
+        others.generate(START, 2 * LEAD).unwrap();
+        keys.ring().reload(START).unwrap();
+        for _ in 0..3 {
+            keeper.clone().look().await.unwrap();
+        }
+        assert_eq!((keys.ring().list(START).len(), newest().algorithm), (3, Algorithm::ES256));
     }
 }
