@@ -113,7 +113,8 @@ impl Keys {
         if let Some(vault) = &keys.vault {
             let mut files = keys.ring.files()?;
             if files.is_empty() {
-                // A node that was alone had a secret, which stays there.
+                // A node that was alone signed with a secret (HS256), which no other may have. As the folder becomes a
+                // mirror the secret goes: what it has signed is refused from then on, and clients refresh.
                 files.push(keys.draw(now, Duration::ZERO).await?);
             }
             let files: Vec<Entry> = files.into_iter().map(|(name, bytes)| (format!("{KEYS}{name}"), bytes)).collect();
@@ -184,6 +185,7 @@ impl Keys {
     pub async fn generate(&self, now: Timestamp, lead: Duration) -> Result<KeyInfo, KeysError> {
         let _one = self.changing.lock().await;
         self.mirror(now).await?;
+        self.make_room(now).await?;
         let made = self.make(now, self.lead(lead), None).await?;
         Ok(made.ok_or(KeyError::Generate)?)
     }
@@ -214,7 +216,10 @@ impl Keys {
             return Ok(None);
         }
         // Perhaps another node has done it already.
-        let names = self.mirror(now).await?;
+        let mut names = self.mirror(now).await?;
+        if self.make_room(now).await? {
+            names = self.mirror(now).await?;
+        }
         if !is_due(&self.ring) {
             return Ok(None);
         }
@@ -267,6 +272,17 @@ impl Keys {
         }
         // If this fails the next look takes it up.
         Ok(Some(self.ring.add(&file, now)?))
+    }
+
+    /// If there is no room for another key, removes those that are retired already: a key that is made often is retired
+    /// before the day is over for which retired ones are kept, and no longer making any would be worse than not to have
+    /// those. Returns whether any was looked for.
+    async fn make_room(&self, now: Timestamp) -> Result<bool, KeysError> {
+        let is_full = self.ring.list(now).len() >= MAX_KEYS;
+        if is_full {
+            self.prune_now(now, Duration::ZERO).await?;
+        }
+        Ok(is_full)
     }
 
     /// A new key, in nobody's hands yet. One for RS256 takes some tenths of a second, so no request waits behind it.
@@ -337,4 +353,34 @@ fn named(entries: Vec<Entry>) -> Vec<(String, Zeroizing<Vec<u8>>)> {
 /// The key whose entry has this name.
 fn kid_of(name: &str) -> Option<KeyId> {
     name.strip_prefix(KEYS)?.strip_suffix(".json")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::keys::Algorithm;
+
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[tokio::test]
+    async fn the_shortest_rotation_that_is_accepted_goes_on_for_days_and_never_runs_out_of_room() {
+        let (ttl, lead) = (15 * MINUTE, 10 * MINUTE);
+        let every = ttl + lead;
+        let folder = tempfile::tempdir().unwrap();
+        let settings = KeySettings::new(folder.path().join("keys"), Algorithm::EdDSA, ttl, Duration::from_secs(1));
+        let keys = Keys::open(settings, None, lead, START).await.unwrap();
+        let mut made = 0;
+        for minute in 1..=2 * 24 * 60 {
+            let now = START + MINUTE * minute;
+            keys.sync(now).await.unwrap();
+            made += u32::from(keys.rotate(now, lead, every, false).await.unwrap().is_some());
+            // As upkeep does.
+            keys.prune(now, Duration::from_hours(24)).await.unwrap();
+            let list = keys.ring().list(now);
+            let signing = list.iter().find(|info| info.state == KeyState::Signing).unwrap();
+            assert!(now < signing.signs_from + every, "minute {minute}: {list:?}");
+        }
+        assert_eq!(made, 2 * 24 * 60 / 25);
+    }
 }

@@ -342,6 +342,19 @@ async fn shared_keys(url: &str, algorithm: keys::Algorithm, now: Timestamp) -> (
     (folder, keys)
 }
 
+#[tokio::test]
+async fn a_rotation_as_short_as_is_accepted_finds_room_for_each_shared_key() {
+    let url = Server::shared().database().await;
+    let start = Timestamp::from_millis(START_MS);
+    let (_folder, keys) = shared_keys(&url, keys::Algorithm::EdDSA, start).await;
+    let (lead, every) = (Duration::from_mins(10), Duration::from_mins(25));
+    for period in 1..40 {
+        let now = start + every * period - lead;
+        let made = keys.rotate(now, lead, every, false).await.unwrap();
+        assert_eq!(made.map(|key| key.signs_from), Some(now + lead), "period {period}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_several_nodes_that_find_a_key_due_at_the_same_moment_one_makes_it() {
     let url = Server::shared().database().await;
