@@ -348,7 +348,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 /// A header that decides trust: sent twice, or not text, it has been said, and matches nothing.
-fn said<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn said<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     if values.next().is_some() { Some("") } else { Some(first.to_str().unwrap_or("")) }
@@ -399,12 +399,18 @@ pub(super) fn forwarded_for(parts: &Parts, trust: &Trust) -> Option<IpAddr> {
     let hops = parts.headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
     let hops: Vec<&[u8]> = hops.flat_map(|value| value.split(|&byte| byte == b',')).collect();
     for hop in hops.iter().rev() {
-        let address = std::str::from_utf8(hop).ok()?.trim().parse::<IpAddr>().ok()?.to_canonical();
+        let address = hop_address(std::str::from_utf8(hop).ok()?.trim())?;
         if !trust.proxies.iter().any(|network| network.contains(&address)) {
             return Some(address);
         }
     }
     None
+}
+
+/// An address, or one with a port, as some proxies write it: `192.0.2.1:443`, `[2001:db8::1]:443`.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let address = hop.parse().ok().or_else(|| hop.parse().ok().as_ref().map(SocketAddr::ip));
+    address.map(|address: IpAddr| address.to_canonical())
 }
 
 /// Turns a bare status, as layers and the router answer, into a problem.

@@ -3,7 +3,8 @@
 //! It is the client's address ([`extract`](super::extract)) where that is known. Where it is not, the peer's address
 //! stands for everybody whom a proxy lets through, and a limit meant for one would be one for all of them:
 //!
-//! - A trusted proxy says nothing of its client, or nothing that can be read, or names only trusted proxies.
+//! - A trusted proxy says nothing of its client, or nothing that can be read, or names only trusted proxies. That is
+//!   said in the log once.
 //! - A peer in a private network speaks for others (`X-Forwarded-For`), and `http.trusted_proxies` does not name it.
 //!   That is a proxy nobody has told us of, and is said in the log once. A public peer that does so is a client that
 //!   makes things up, and counts as what it is.
@@ -25,7 +26,11 @@ use crate::limits::Source;
 pub(super) fn of(parts: &Parts, trust: &Trust) -> Source {
     let Some(peer) = peer(parts) else { return Source::Unknown };
     if is_proxied(parts, trust) {
-        return forwarded_for(parts, trust).map_or(Source::Unknown, Source::Address);
+        let client = forwarded_for(parts, trust);
+        if client.is_none() {
+            tell_of_silent(peer);
+        }
+        return client.map_or(Source::Unknown, Source::Address);
     }
     if !parts.headers.contains_key(&FORWARDED_FOR) || !is_private(peer) {
         return Source::Address(peer);
@@ -40,6 +45,18 @@ fn tell_of(peer: IpAddr) {
         tracing::warn!(
             %peer,
             "this peer sends X-Forwarded-For and is not in http.trusted_proxies: limits take all its clients for one"
+        );
+    });
+}
+
+fn tell_of_silent(peer: IpAddr) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        tracing::warn!(
+            %peer,
+            "this peer is in http.trusted_proxies and does not say whom it speaks for: limits take all its clients for \
+             one. Have it send X-Forwarded-For with the client's address (nginx: proxy_set_header X-Forwarded-For \
+             $proxy_add_x_forwarded_for), and list no client's address in http.trusted_proxies"
         );
     });
 }
@@ -99,6 +116,13 @@ mod tests {
             ("10.0.0.1", Some("198.51.100.1"), at("198.51.100.1")),
             ("10.0.0.1", Some("198.51.100.1, 203.0.113.5, 10.0.0.2"), at("203.0.113.5")),
             ("10.0.0.1", Some("2001:db8::1"), at("2001:db8::1")),
+            ("10.0.0.1", Some("198.51.100.1:5678"), at("198.51.100.1")),
+            ("10.0.0.1", Some("198.51.100.1:5678, 10.0.0.2:80"), at("198.51.100.1")),
+            ("10.0.0.1", Some("[2001:db8::1]:5678"), at("2001:db8::1")),
+            ("10.0.0.1", Some("[::ffff:198.51.100.1]:80"), at("198.51.100.1")),
+            ("10.0.0.1", Some("198.51.100.1:"), Source::Unknown),
+            ("10.0.0.1", Some("198.51.100.1:65536"), Source::Unknown),
+            ("10.0.0.1", Some("10.0.0.2:80"), Source::Unknown),
             ("10.0.0.1", None, Source::Unknown),
             ("10.0.0.1", Some("10.0.0.2"), Source::Unknown),
             ("10.0.0.1", Some("198.51.100.1, somebody"), Source::Unknown),

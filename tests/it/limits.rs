@@ -13,7 +13,8 @@ use crate::support::{
     answer::Answer,
     app::{TestApp, many_tries},
     client::{Call, Device, NEW_PASSWORD, Net, PASSWORD, REFRESH, User, text},
-    wait::all,
+    process::Process,
+    wait::{all, eventually},
 };
 
 const HOME: &str = "192.0.2.1";
@@ -289,4 +290,18 @@ async fn a_flood_from_one_address_is_turned_away_before_the_password_pool() {
     // A slow machine lets a few more pass: one in twelve seconds.
     assert!(count(401) >= 5 && count(401) + count(429) == 60, "{said:?}");
     assert_eq!(metric(&app, "kickout_passwords_refused_total").await, 0);
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_that_names_no_client_is_told_of_in_the_log_once() {
+    let process = Process::start(&[("KICKOUT__HTTP__TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let told = || process.stderr().matches("does not say whom it speaks for").count();
+    log_in(&process, HOME, "alice", PASSWORD).await.expect(401);
+    // A line is written before its answer.
+    assert_eq!(told(), 0);
+    for _ in 0..2 {
+        log_in_here(&process, "alice", PASSWORD).await.expect(401);
+    }
+    log_in(&process, "nobody", "alice", PASSWORD).await.expect(401);
+    eventually!(told() == 1);
 }

@@ -1,7 +1,7 @@
 //! What a request says of where it comes from.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -86,6 +86,23 @@ fn is_trusted(address: IpAddr) -> bool {
     }
 }
 
+/// An address that may have a port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let address: IpAddr = if let Some(inner) = hop.strip_prefix('[') {
+        let (address, port) = inner.split_once("]:")?;
+        let (address, zone) = address.split_once('%').unwrap_or((address, "0"));
+        let is_good = digits(port) && port.parse::<u16>().is_ok() && digits(zone) && zone.parse::<u32>().is_ok();
+        is_good.then(|| address.parse::<Ipv6Addr>().ok())??.into()
+    } else if let Some((address, port)) = hop.split_once(':').filter(|(address, _)| address.contains('.')) {
+        let is_good = digits(port) && port.parse::<u16>().is_ok();
+        is_good.then(|| address.parse::<Ipv4Addr>().ok())??.into()
+    } else {
+        hop.parse().ok()?
+    };
+    Some(address.to_canonical())
+}
+
 /// A request as the service sees it.
 #[derive(Debug, Clone)]
 struct Seen {
@@ -118,8 +135,7 @@ impl Seen {
     fn hops(&self) -> Vec<Option<IpAddr>> {
         let values: Vec<&[u8]> = self.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
         let all = values.join(&b","[..]);
-        let read = |hop: &[u8]| Some(std::str::from_utf8(hop).ok()?.trim().parse::<IpAddr>().ok()?.to_canonical());
-        all.rsplit(|&byte| byte == b',').map(read).collect()
+        all.rsplit(|&byte| byte == b',').map(|hop| hop_address(std::str::from_utf8(hop).ok()?.trim())).collect()
     }
 
     /// An address that is not the peer's stands there, is no proxy's, and only trusted proxies stand right of it.
@@ -160,14 +176,19 @@ impl Seen {
         assert!(CsrfGuard::of(&self.parts(), trust, &Method::POST, false).is_ok());
         let all = |name| self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
         let (sites, origins) = (all("sec-fetch-site"), all("origin"));
-        let first = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
-        let of_proxy = |name| first(name).filter(|_| is_trusted(self.peer));
+        // Sent twice, or not text, it says nothing good.
+        let one = |name| {
+            let values: Vec<_> = self.headers.get_all(name).iter().collect();
+            let text = |value: &HeaderValue| value.to_str().map(str::to_owned).unwrap_or_default();
+            (!values.is_empty()).then(|| if values.len() == 1 { text(values[0]) } else { String::new() })
+        };
+        let of_proxy = |name| one(name).filter(|_| is_trusted(self.peer));
         let (forwarded_host, proto) = (of_proxy("x-forwarded-host"), of_proxy("x-forwarded-proto"));
-        let host = forwarded_host.or(first("host"));
-        let is_plain = proto.is_none_or(|proto| proto.eq_ignore_ascii_case("http"));
+        let host = forwarded_host.or(one("host")).filter(|host| !host.is_empty());
+        let is_plain = proto.as_deref().is_none_or(|proto| proto.eq_ignore_ascii_case("http"));
         let is_own = |origin: &[u8]| {
             let own = |scheme: &str| {
-                host.is_some_and(|host| origin.eq_ignore_ascii_case(format!("{scheme}{host}").as_bytes()))
+                host.as_ref().is_some_and(|host| origin.eq_ignore_ascii_case(format!("{scheme}{host}").as_bytes()))
                     && origin.starts_with(scheme.as_bytes())
             };
             own("https://") || is_plain && own("http://")
