@@ -212,6 +212,8 @@ fn written(config: &Config, addresses: Addresses, folder: &Path, database: &str,
     // Long enough for the default rules, and a name that nobody has in production.
     let body = r#"{"username":"demo","password":"lantern-otter-quartz-mosaic"}"#;
     let post = format!("{curl} -H 'Content-Type: application/json' -d '{body}'");
+    // What somebody wrote into that URL may be a password.
+    let blocklist = if config.redis.url.is_empty() { "in process" } else { "Redis, as redis.url says" };
     let first = if config.accounts.signup {
         format!("{post} {url}/v1/auth/signup")
     } else {
@@ -223,7 +225,7 @@ fn written(config: &Config, addresses: Addresses, folder: &Path, database: &str,
          \x20 management   http://{management}  (/healthz, /readyz, /metrics)\n\
          \x20 data folder  {folder}\n\
          \x20 database     {database}\n\
-         \x20 blocklist: in process\n\
+         \x20 blocklist    {blocklist}\n\
          \x20 signing key  {key}\n\
          try:\n\
          \x20 {first}\n\
@@ -257,7 +259,7 @@ mod tests {
             "http://127.0.0.1:9100 ",
             "/srv/kickout\n",
             "/srv/kickout/kickout.db\n",
-            "blocklist: in process\n",
+            "blocklist    in process\n",
             "kid (EdDSA)\n",
             " http://127.0.0.1:8080/v1/auth/signup\n",
             " http://127.0.0.1:8080/v1/auth/me\n",
@@ -265,6 +267,14 @@ mod tests {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
         assert!(text.is_ascii(), "it is plain text");
+    }
+
+    #[test]
+    fn the_banner_names_redis_and_not_its_url() {
+        let mut config = Config::default();
+        config.redis.url = "redis://u:hunter2@cache".to_owned().into();
+        let text = written(&config, addresses(), Path::new("/srv"), "/srv/kickout.db", "kid (EdDSA)");
+        assert!(text.contains("blocklist    Redis, as redis.url says\n") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

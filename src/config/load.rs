@@ -461,6 +461,14 @@ mod tests {
             ("http.listen = '0.0.0.0:8080'", "http.listen is 0.0.0.0:8080: other machines reach it over plain HTTP"),
             ("passwords.min_chars = 14", "passwords.min_chars is 14: "),
             ("http.trusted_proxies = ['::/0']", "http.trusted_proxies has ::/0: any client"),
+            ("http.trusted_proxies = ['2000::/3']", "http.trusted_proxies has 2000::/3: any client"),
+            ("http.trusted_proxies = ['fc00::/6']", "http.trusted_proxies has fc00::/6: any client"),
+            ("http.trusted_proxies = ['10.0.0.0/7']", "http.trusted_proxies has 10.0.0.0/7: any client"),
+            ("limits.wrong_per_account = 0", "limits.wrong_per_account is 0, which is no limit"),
+            (
+                "limits = { signups_per_account = 0, logins_per_address = 0 }",
+                "limits.logins_per_address, limits.signups_per_account are 0, which is no limit",
+            ),
             ("sessions.idle = '15m'", "sessions.idle (15m) is not longer than tokens.access_ttl (15m)"),
             (
                 "management = { listen = '10.0.0.1:1', token = 'long-enough-token' }",
@@ -471,6 +479,10 @@ mod tests {
             assert!(matches!(warnings.as_slice(), [warning] if warning.starts_with(expected)), "{toml}: {warnings:?}");
         }
         assert_eq!(load("", &[]).unwrap().warnings, Vec::<String>::new(), "the defaults have no price");
+        let halves = load("http.trusted_proxies = ['0.0.0.0/1', '128.0.0.0/1']", &[]).unwrap().warnings;
+        assert_eq!(halves.len(), 2, "{halves:?}");
+        let private = "http.trusted_proxies = ['10.0.0.0/8', 'fc00::/7', 'fe80::/10', '2001::/16']";
+        assert_eq!(load(private, &[]).unwrap().warnings, Vec::<String>::new());
     }
 
     /// Any key will do here.
@@ -497,6 +509,11 @@ mod tests {
                 "tokens.key_rotation (24m) is shorter than tokens.key_lead (10m) and tokens.access_ttl (15m) together",
             ),
             ("tokens.key_encryption_key = '123456'", "the value is not 64 hexadecimal digits. Make one with: openssl"),
+            (
+                &format!("tokens.key_encryption_key = '{}'", "0".repeat(64)),
+                "tokens.key_encryption_key: the value is one byte over and over, which anybody guesses. Make one with",
+            ),
+            (&format!("tokens.key_encryption_key = '{}'", "aB".repeat(32)), "the value is one byte over and over"),
             ("redis.url = 'http://hunter2'", "the value begins with none of redis://, rediss:// and unix://"),
             ("redis.mode = 'cluster'", "redis.mode is cluster, which this version does not do. Use single"),
             ("redis.mode = 'sentinel'", "redis.mode is sentinel, which this version does not do. Use single"),

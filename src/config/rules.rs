@@ -6,6 +6,7 @@ use std::{
 };
 
 use figment::{error::Kind, value::Value};
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use tracing_subscriber::EnvFilter;
 
@@ -164,6 +165,11 @@ fn is_word(text: &str, chars: usize) -> bool {
     text.len() <= chars && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
+/// Whether digits of a key say the same byte each time, like 64 zeros: somebody's placeholder.
+fn is_one_byte(text: &str) -> bool {
+    text.len() == 64 && text.as_bytes().chunks(2).all(|byte| byte.eq_ignore_ascii_case(&text.as_bytes()[..2]))
+}
+
 /// The names that an enum has for serde, in order.
 fn choices<T: DeserializeOwned>() -> &'static [&'static str] {
     match Value::from("").deserialize::<T>().map_err(|error| error.kind) {
@@ -254,6 +260,7 @@ impl Rule {
                 text.is_empty() || REDISES.iter().any(|scheme| text.starts_with(scheme)),
                 "begins with none of redis://, rediss:// and unix://",
             ),
+            Self::Key if is_one_byte(text) => Some("is one byte over and over, which anybody guesses".to_owned()),
             Self::Key => unless(
                 text.is_empty() || (text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())),
                 "is not 64 hexadecimal digits",
@@ -478,12 +485,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             config.management.listen
         ));
     }
-    for network in config.http.trusted_proxies.iter().filter(|network| network.prefix_len() == 0) {
+    for network in config.http.trusted_proxies.iter().filter(|network| is_too_wide(network)) {
         warnings.push(format!(
             "http.trusted_proxies has {network}: any client can then make up its address, host and origin. List the \
              addresses of your proxies only."
         ));
     }
+    warnings.extend(unlimited(config));
     if config.passwords.min_chars < 15 {
         warnings.push(format!(
             "passwords.min_chars is {}: NIST SP 800-63B-4 asks for 15 or more where a password is the only factor. \
@@ -510,4 +518,33 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Whether a network has more than anybody's proxies: more than a /8, the largest that is given to one owner, or of IPv6
+/// more than a /16, unless it is private (RFC 4193) or a link's own.
+fn is_too_wide(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() < 8,
+        IpNet::V6(network) => {
+            let address = network.network();
+            let is_own = (address.is_unique_local() && network.prefix_len() >= 7)
+                || (address.is_unicast_link_local() && network.prefix_len() >= 10);
+            network.prefix_len() < 16 && !is_own
+        }
+    }
+}
+
+/// The limits that are switched off.
+fn unlimited(config: &Config) -> Option<String> {
+    let limits = Value::serialize(&config.limits).ok()?.into_dict()?;
+    let off = limits.iter().filter(|(_, limit)| whole(limit) == Some(0));
+    let names: Vec<String> = off.map(|(name, _)| format!("limits.{name}")).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} {verb} 0, which is no limit: whoever guesses or floods there is not slowed down. Write a number, or see \
+             to it that something in front of Kickout limits them.",
+            names.join(", ")
+        )
+    })
 }

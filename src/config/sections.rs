@@ -415,7 +415,7 @@ pub struct Limits {
     pub signups_per_account: u32,
     /// Refreshes from one address in a minute.
     pub refreshes_per_address: u32,
-    /// Refreshes of one session in a minute.
+    /// Refreshes of one session from one address in a minute.
     pub refreshes_per_session: u32,
 }
 

@@ -152,7 +152,7 @@ async fn when_all_connections_to_postgresql_wait_for_somebody_else() {
     let app = TestApp::start_with(|config| {
         few_wrong(config, 8);
         config.database.url = url.clone().into();
-        config.tokens.key_encryption_key = "00".repeat(32).into();
+        config.tokens.key_encryption_key = "5a17".repeat(16).into();
     })
     .await;
     let (alice, tokens) = somebody(&app).await;
