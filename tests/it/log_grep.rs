@@ -8,6 +8,7 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
 };
 use http::Method;
+use kickout::secret::SecretFiles;
 use serde_json::{Value, json};
 use sqlx::{Connection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
@@ -23,6 +24,9 @@ use crate::support::{
 const WRONG: &str = "marble-trumpet-violin-saddle";
 const SHORT: &str = "shrt-pw-0815";
 const TYPED: &str = "velvet-cannon-orchid-ladder";
+
+/// The key that signing keys are encrypted under.
+const KEY: &str = "6b1f0e94c2a7583d71e6d90b4fa2c8356b70d9ee1543af8c02b96d7ef1385ac4";
 
 /// An operator's object, which is logged on purpose: with it the search is seen to find.
 const PLANTED: &str = "nobody-planted-for-the-search";
@@ -181,7 +185,7 @@ async fn badly(process: &Process, browser: &Device, client: &Device) -> Vec<Answ
 }
 
 /// Everything as it should be done, and each secret on the way.
-async fn well(process: &Process, secrets: &mut Secrets) -> Vec<Answer> {
+async fn well(process: &Process, files: &SecretFiles, secrets: &mut Secrets) -> Vec<Answer> {
     let (alice, bob) = (process.sign_up("alice").await, process.sign_up("bob").await);
     let (browser, client) = (alice.log_in().await, alice.log_in_for_bearer().await);
     let (spare, bobs) = (alice.log_in().await, bob.log_in().await);
@@ -230,21 +234,33 @@ async fn well(process: &Process, secrets: &mut Secrets) -> Vec<Answer> {
     }
     ask(process, &json!({"command": "user_roles", "user": "bob", "roles": ["ops"]})).await.expect(200);
     ask(process, &json!({"command": "user_password", "user": "bob", "password": TYPED})).await.expect(200);
-    for name in ["user_list", "keys_generate", "keys_list", "revoke_everything"] {
+    for name in ["user_list", "keys_generate", "keys_list"] {
         ask(process, &json!({"command": name})).await.expect(200);
     }
+    // Its private key is removed, so it is read before.
+    signing_keys(process, files, secrets);
+    let kid = kid(&phone.access());
+    ask(process, &json!({"command": "keys_retire", "kid": kid})).await.expect(200);
+    assert!(!process.data().join(format!("keys/{kid}.json")).exists(), "the key that has signed is gone");
+    ask(process, &json!({"command": "revoke_everything"})).await.expect(200);
     for path in ["/healthz", "/readyz"] {
         process.manage(Method::GET, path).await.expect(200);
     }
     refused
 }
 
-/// What lies in the data folder and is nobody's business.
-async fn at_rest(process: &Process, secrets: &mut Secrets) {
-    let data = process.data();
-    secrets.bytes("server.secret", &fs::read(data.join("server.secret")).unwrap());
-    for key in fs::read_dir(data.join("keys")).unwrap() {
-        let file: Value = serde_json::from_slice(&fs::read(key.unwrap().path()).unwrap()).unwrap();
+/// The id of the key that has signed a token.
+fn kid(token: &str) -> String {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    header["kid"].as_str().expect("a kid").to_owned()
+}
+
+/// The private keys that there are.
+fn signing_keys(process: &Process, files: &SecretFiles, secrets: &mut Secrets) {
+    for key in fs::read_dir(process.data().join("keys")).unwrap() {
+        let bytes = files.read(&key.unwrap().path()).unwrap().expect("a key file");
+        let file: Value = serde_json::from_slice(&bytes).unwrap();
         let private = file["private"].as_str().expect("a private key");
         secrets.text("a private key", private);
         let pkcs8 = URL_SAFE_NO_PAD.decode(private).unwrap();
@@ -252,6 +268,13 @@ async fn at_rest(process: &Process, secrets: &mut Secrets) {
         // RFC 8410 §7: the seed is the 32 bytes behind a prefix of 16.
         secrets.bytes("the seed of a private key", &pkcs8[16..48]);
     }
+}
+
+/// What lies in the data folder and is nobody's business.
+async fn at_rest(process: &Process, files: &SecretFiles, secrets: &mut Secrets) {
+    let data = process.data();
+    secrets.bytes("server.secret", &files.read(&data.join("server.secret")).unwrap().expect("a secret"));
+    signing_keys(process, files, secrets);
     let options = SqliteConnectOptions::new().filename(data.join("kickout.db")).read_only(true);
     let mut database = SqliteConnection::connect_with(&options).await.unwrap();
     let users = sqlx::query("SELECT password FROM users").fetch_all(&mut database).await.unwrap();
@@ -271,7 +294,7 @@ async fn at_rest(process: &Process, secrets: &mut Secrets) {
     secrets.text("a password's hash", "$argon2id$");
 }
 
-async fn run_and_search(format: &str, settings: &[(&str, &str)]) {
+async fn run_and_search(format: &str, files: &SecretFiles, settings: &[(&str, &str)]) {
     let common = [
         ("KICKOUT__LOG__FILTER", "trace"),
         ("KICKOUT__LOG__FORMAT", format),
@@ -282,8 +305,10 @@ async fn run_and_search(format: &str, settings: &[(&str, &str)]) {
     for password in [PASSWORD, NEW_PASSWORD, WRONG, SHORT, TYPED] {
         secrets.password(password);
     }
+    let key: Vec<u8> = (0..64).step_by(2).map(|at| u8::from_str_radix(&KEY[at..at + 2], 16).unwrap()).collect();
+    secrets.bytes("tokens.key_encryption_key", &key);
     secrets.token("the token in run.json", &token(&process));
-    let refused = well(&process, &mut secrets).await;
+    let refused = Box::pin(well(&process, files, &mut secrets)).await;
     let metrics = process.manage(Method::GET, "/metrics").bearer(&token(&process)).await.expect(200);
     let mut written = vec![("metrics", metrics.text())];
     written.extend(refused.iter().map(|answer| ("an answer", answer.text())));
@@ -296,7 +321,7 @@ async fn run_and_search(format: &str, settings: &[(&str, &str)]) {
     process.interrupt();
     process.ended().await;
     eventually!(process.stderr().contains("stopped"));
-    at_rest(&process, &mut secrets).await;
+    at_rest(&process, files, &mut secrets).await;
     for arguments in ["user list", "revoke everything --yes", "restored --yes", "migrate"] {
         written.push(("a command", run(&process, arguments).await.expect(0).to_string()));
     }
@@ -322,10 +347,14 @@ async fn run_and_search(format: &str, settings: &[(&str, &str)]) {
 
 #[tokio::test]
 async fn a_whole_run_writes_no_secret_as_text() {
-    run_and_search("text", &[]).await;
+    run_and_search("text", &SecretFiles::plain(), &[]).await;
 }
 
 #[tokio::test]
-async fn a_whole_run_writes_no_secret_as_json_with_a_token_of_the_operators_own() {
-    run_and_search("json", &[("KICKOUT__MANAGEMENT__TOKEN", "juniper-lattice-of-the-operators")]).await;
+async fn a_whole_run_writes_no_secret_as_json_with_a_token_and_a_key_of_the_operators_own() {
+    let settings = [
+        ("KICKOUT__MANAGEMENT__TOKEN", "juniper-lattice-of-the-operators"),
+        ("KICKOUT__TOKENS__KEY_ENCRYPTION_KEY", KEY),
+    ];
+    run_and_search("json", &SecretFiles::under(KEY).unwrap(), &settings).await;
 }
