@@ -351,7 +351,7 @@ async fn a_whole_run_writes_no_secret_as_text() {
 }
 
 #[tokio::test]
-async fn a_whole_run_writes_no_secret_as_json_with_a_token_and_a_key_of_the_operators_own() {
+async fn a_whole_run_writes_no_secret_as_json_with_a_token_of_the_operators_own() {
     let settings = [
         ("KICKOUT__MANAGEMENT__TOKEN", "juniper-lattice-of-the-operators"),
         ("KICKOUT__TOKENS__KEY_ENCRYPTION_KEY", KEY),
