@@ -237,6 +237,8 @@ pub(super) enum KeysVerb {
     #[command(after_help = "Example:\n  kickout keys retire kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
     Retire {
         /// The key's id, as `kickout keys list` shows it
+        // One of 64 begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         kid: KeyId,
     },
     /// List the keys and where each is in its life
@@ -260,6 +262,18 @@ mod tests {
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn a_key_is_retired_by_an_id_that_looks_like_an_option_too() {
+        for begins in ["-", "--", "-h", "-V", "--help", "A"] {
+            let id = format!("{begins}{}", "A".repeat(43 - begins.len()));
+            match parse(&format!("kickout keys retire {id}")).unwrap().command {
+                Some(Verb::Keys { what: KeysVerb::Retire { kid } }) => assert_eq!(kid.to_string(), id),
+                other => panic!("{id}: {other:?}"),
+            }
+        }
+        assert_eq!(parse("kickout keys retire --help").unwrap_err().kind(), ErrorKind::DisplayHelp);
     }
 
     #[test]
