@@ -225,7 +225,7 @@ fn written(config: &Config, addresses: Addresses, folder: &Path, database: &str,
          \x20 management   http://{management}  (/healthz, /readyz, /metrics)\n\
          \x20 data folder  {folder}\n\
          \x20 database     {database}\n\
-         \x20 blocklist    {blocklist}\n\
+         \x20 blocklist: {blocklist}\n\
          \x20 signing key  {key}\n\
          try:\n\
          \x20 {first}\n\
@@ -259,7 +259,7 @@ mod tests {
             "http://127.0.0.1:9100 ",
             "/srv/kickout\n",
             "/srv/kickout/kickout.db\n",
-            "blocklist    in process\n",
+            "blocklist: in process\n",
             "kid (EdDSA)\n",
             " http://127.0.0.1:8080/v1/auth/signup\n",
             " http://127.0.0.1:8080/v1/auth/me\n",
@@ -274,7 +274,7 @@ mod tests {
         let mut config = Config::default();
         config.redis.url = "redis://u:hunter2@cache".to_owned().into();
         let text = written(&config, addresses(), Path::new("/srv"), "/srv/kickout.db", "kid (EdDSA)");
-        assert!(text.contains("blocklist    Redis, as redis.url says\n") && !text.contains("hunter2"), "{text}");
+        assert!(text.contains("blocklist: Redis, as redis.url says\n") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]
