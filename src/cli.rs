@@ -208,7 +208,7 @@ fn user(verb: UserVerb) -> Result<(admin::Command, Form), Failure> {
         }
         UserVerb::Ban { user } => (admin::Command::UserBan { user }, Form::Text),
         UserVerb::Unban { user } => (admin::Command::UserUnban { user }, Form::Text),
-        UserVerb::Roles { user, roles, .. } => (admin::Command::UserRoles { user, roles }, Form::Text),
+        UserVerb::Roles { user, roles, .. } => (admin::Command::UserRoles { user, roles }, Form::Roles),
         UserVerb::Password { user } => {
             let password = password::read(&user)?;
             (admin::Command::UserPassword { user, password }, Form::Text)

@@ -19,6 +19,8 @@ pub(super) enum Form {
     Text,
     /// One line of JSON, for programs.
     Json,
+    /// As text, of new roles: sessions live on.
+    Roles,
 }
 
 impl Form {
@@ -75,7 +77,7 @@ fn rendered(answer: &Answer, form: Form) -> (String, Option<String>) {
             let hint = last.map(|user| format!("There may be more: --after '{}'", user.username));
             match form {
                 Form::Json => (json(&UserPage { users, more: *more }), hint),
-                Form::Text => (users.iter().map(user_line).collect(), hint),
+                Form::Text | Form::Roles => (users.iter().map(user_line).collect(), hint),
             }
         }
         Answer::Unbanned { user, was_banned } => {
@@ -86,6 +88,7 @@ fn rendered(answer: &Answer, form: Form) -> (String, Option<String>) {
             let what = match receipt.revoked {
                 Target::Token(_) => "The token is dead",
                 Target::Session(_) => "The session has ended",
+                Target::Subject(_) if form == Form::Roles => "The user's tokens with other roles are dead",
                 Target::Subject(_) => "The user's sessions have ended",
                 Target::Everything => "All sessions have ended",
                 Target::Key(_) => "Nothing that the key has signed is accepted",
@@ -105,7 +108,7 @@ fn rendered(answer: &Answer, form: Form) -> (String, Option<String>) {
         Answer::Key(key) => (json(key), Some(format!("The key is published, and signs from {}.", key.signs_from))),
         Answer::Keys(keys) => match form {
             Form::Json => (json(&KeyPage { keys }), None),
-            Form::Text => (keys.iter().map(key_line).collect(), None),
+            Form::Text | Form::Roles => (keys.iter().map(key_line).collect(), None),
         },
     }
 }

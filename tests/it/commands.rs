@@ -169,6 +169,7 @@ async fn every_revocation_prints_its_receipt_as_one_line_and_is_in_force_at_once
             assert!(receipt.seq > last, "{command}: {receipt:?}");
             last = receipt.seq;
             assert!(done.stderr.contains("every check from now on denies"), "{done}");
+            assert_eq!(done.stderr.contains("tokens with other roles"), command.contains("roles"), "{done}");
             assert_eq!(done.stderr.contains(OFFLINE), is_alone, "{done}");
             for token in dead.iter().filter(|_| !is_alone) {
                 is_refused(&process, command, token).await;

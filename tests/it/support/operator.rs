@@ -6,6 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
 
 use http::Method;
@@ -86,6 +87,9 @@ pub(crate) struct Program {
     stderr: Pipe,
 }
 
+/// The longest command records a hundred thousand ids, in a program that is not optimised: ten seconds on a free machine.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 impl Program {
     /// Starts a program that reads `input`.
     pub(crate) fn start(mut command: Command, input: &str) -> Self {
@@ -101,10 +105,13 @@ impl Program {
     /// Waits until it has ended and all that it has written is read.
     pub(crate) async fn outcome(mut self) -> Outcome {
         let mut status = None;
-        eventually!({
-            status = self.child.try_wait().expect("a child");
-            status.is_some() && self.stdout.is_over() && self.stderr.is_over()
-        });
+        eventually!(
+            {
+                status = self.child.try_wait().expect("a child");
+                status.is_some() && self.stdout.is_over() && self.stderr.is_over()
+            },
+            PATIENCE
+        );
         let code = status.and_then(|status| status.code());
         Outcome { code, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
