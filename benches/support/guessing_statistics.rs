@@ -43,6 +43,16 @@ impl Difference {
         }
     }
 
+    /// Whether the difference is within a bound: only if the whole interval is. One that reaches over it says nothing
+    /// either way: more logins would, or a quieter machine.
+    pub(crate) fn verdict(&self, largest_us: f64) -> &'static str {
+        match (self.low_us, self.high_us) {
+            _ if self.largest_us() <= largest_us => "passes",
+            (low, high) if low > largest_us || high < -largest_us => "**too far**",
+            _ => "undecided",
+        }
+    }
+
     /// The end of the interval that is further from nothing.
     pub(crate) const fn largest_us(&self) -> f64 {
         self.low_us.abs().max(self.high_us.abs())
@@ -133,6 +143,8 @@ pub(crate) fn check() -> Result<(), crate::Failure> {
         && shifted.low_us > 0.0
         && shifted.p < 1e-6
         && shifted.tries < 40.0
+        && (shifted.verdict(99.0), shifted.verdict(101.0)) == ("**too far**", "passes")
+        && Difference { low_us: -50.0, high_us: 150.0, ..same.clone() }.verdict(100.0) == "undecided"
         && (two_sided(1.96) - 0.05).abs() < 1e-3;
     if is_right { Ok(()) } else { Err(format!("the statistics are wrong: {same:?} {shifted:?}").into()) }
 }
