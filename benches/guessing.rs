@@ -11,11 +11,10 @@
 //! # What is measured
 //!
 //! A whole service over HTTP on loopback, on SQLite, under the settings that are shipped but for the limits of tries,
-//! which would end the run after a few; logins that all get the same
-//! answer, each timed from the first byte sent to the last byte read. Five kinds of them: a known name with a wrong
-//! password; a name that nobody has; a banned user's name with a wrong password; a name that nobody can have; and a
-//! known name with a password that is too long for any. First one at a time on one connection, then several at once on
-//! a connection each, so that computations wait for each other.
+//! which would end the run after a few; logins that all get the same answer, each timed from the first byte sent to the
+//! last byte read. Five kinds of them: a known name with a wrong password; a name that nobody has; a banned user's name
+//! with a wrong password; a name that nobody can have; and a known name with a password that is too long for any. First
+//! one at a time on one connection, then several at once on a connection each, so that computations wait for each other.
 //!
 //! # How
 //!
@@ -31,9 +30,10 @@
 //! # What is enough
 //!
 //! The whole interval within 1 % of the hash's time; one that reaches over that says nothing, and wants more logins or a
-//! quieter machine. Several at a time wait for each other, which is far more noise than one at a time. One name then costs thousands of tries even on loopback, without
-//! the network's noise, on a connection that nobody else disturbs; and no name has thousands of tries. A tighter bound
-//! would measure this machine: the hash's own time varies by more from one to the next.
+//! quieter machine. Several at a time wait for each other, which is far more noise than one at a time. One name then costs
+//! thousands of tries even on loopback, without the network's noise, on a connection that nobody else disturbs; and no
+//! name has thousands of tries. A tighter bound would measure this machine: the hash's own time varies by more from one to
+//! the next.
 
 mod support {
     //! What the benchmarks share.
