@@ -65,6 +65,11 @@ impl Username {
         Ok(Self { shown, key })
     }
 
+    /// A name that no account can have: it is empty, which [`parse`](Self::parse) refuses.
+    pub(crate) const fn nobody() -> Self {
+        Self { shown: String::new(), key: String::new() }
+    }
+
     /// As the user wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -62,11 +62,9 @@ impl Sessions {
 
     /// The account that a name and a password are right for.
     async fn account_of(&self, username: &str, password: Input) -> Result<Account, Error> {
-        // A name that cannot exist and a password that nobody can have cost what a wrong password costs.
-        let account = match Username::parse(username) {
-            Ok(name) => self.0.users.by_name(&name).await?,
-            Err(_) => None,
-        };
+        // A name that cannot exist and a password that nobody can have cost what a wrong password costs: a look-up, too.
+        let name = Username::parse(username).unwrap_or_else(|_| Username::nobody());
+        let account = self.0.users.by_name(&name).await?;
         let (password, account) = match Password::from_input(password) {
             Ok(password) => (password, account),
             Err(TooLong) => (Password::from_input(String::new()).map_err(|TooLong| Error::Wrong)?, None),
