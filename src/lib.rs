@@ -7,9 +7,10 @@
 //!
 //! # The promise
 //!
-//! After an answer with `complete: true` to a logout, logout-all, ban, password change or operator's revocation, every
-//! check that begins after that answer denies. An acknowledged revocation survives a restart and a `kill -9`. A check
-//! of a valid token reads memory only. [`revocation`] states the invariants behind that, and where each is kept.
+//! After an answer with `complete: true` to a logout, logout-all, ban, role change, password change or operator's
+//! revocation, and after the refusal of a refresh token that was used before, every check that begins after that answer
+//! denies. An acknowledged revocation survives a restart and a `kill -9`. A check of a valid token reads memory only.
+//! [`revocation`] states the invariants behind that, and where each is kept; [`sessions::renewal`] those of refreshes.
 //!
 //! # Follow one request
 //!
@@ -36,7 +37,7 @@
 //! | [`instance`] | the data folder, its lock, and how commands find the process that holds it |
 //! | [`admin`], [`status`] | what operators ask for, and what they read |
 //! | [`http`] | routes, extractors, problems, layers |
-//! | [`sessions`] | the use cases: login, logout, logout-all, password; sessions' rows; refresh tokens |
+//! | [`sessions`] | the use cases: login, refresh, logout, logout-all, password; sessions' rows; refresh tokens |
 //! | [`tokens`] | issuing and verifying JWTs, signing keys: pure CPU |
 //! | [`passwords`] | Argon2id in a bounded pool; what a password may be |
 //! | [`users`] | accounts |
