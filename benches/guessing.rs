@@ -29,9 +29,9 @@
 //!
 //! # What is enough
 //!
-//! The whole interval within 1 % of the hash's time. One name then costs thousands of tries even on loopback, without
-//! the network's noise, on a connection that nobody else disturbs; and no name has thousands of tries. A tighter bound
-//! would measure this machine: the hash's own time varies by more from one to the next.
+//! The whole interval within 1 % of the hash's time. One name then costs hundreds of tries, or thousands, even on
+//! loopback, without the network's noise; and an address has ten for one name in an hour (`limits.wrong_per_account`). A
+//! tighter bound would measure this machine: the hash's own time varies by more from one to the next.
 //!
 //! An interval that reaches over the bound says nothing, and wants more logins or a quieter machine; several logins at a
 //! time wait for each other, which is far more noise than one at a time. Of the eight intervals, each at 95 %, one misses
