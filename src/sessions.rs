@@ -372,7 +372,7 @@ impl Sessions {
     /// [`AuthError`].
     pub async fn authenticate_with(&self, token: &str, on_stale: Option<OnStale>) -> Result<Caller, AuthError> {
         let Verified { claims, kid } =
-            self.verify(token).map_err(|refused| refused.told(|| self.ignorance(on_stale)))?;
+            self.verify(token).map_err(|refused| refused.told(|| self.0.checker.ignorance(on_stale)))?;
         let checked = self.check(&claims, kid, on_stale).await;
         match checked.verdict {
             Verdict::Active => Ok(Caller { claims, seq: checked.seq }),
@@ -389,11 +389,6 @@ impl Sessions {
             self.0.metrics.token_refused(refusal.as_label());
             Refused(refusal)
         })
-    }
-
-    /// Why this node could not tell of any token now, if it could not.
-    fn ignorance(&self, on_stale: Option<OnStale>) -> Option<Ignorance> {
-        self.0.checker.ignorance(on_stale)
     }
 
     async fn check(&self, claims: &Claims, key: KeyId, on_stale: Option<OnStale>) -> Checked {

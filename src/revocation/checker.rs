@@ -51,6 +51,16 @@ pub enum OnStale {
     ServeFor(Duration),
 }
 
+impl OnStale {
+    /// How long memory answers beyond the lease.
+    const fn beyond(self) -> Duration {
+        match self {
+            Self::ServeFor(beyond) => beyond,
+            Self::Deny | Self::Ask => Duration::ZERO,
+        }
+    }
+}
+
 /// What the sight of memory alone has told.
 enum Glance {
     Decided(Checked),
@@ -111,10 +121,7 @@ impl Checker {
     /// Why no token could be called good from memory now, if so.
     #[must_use]
     pub fn ignorance(&self, on_stale: Option<OnStale>) -> Option<Ignorance> {
-        let beyond = match on_stale.unwrap_or(self.on_stale) {
-            OnStale::ServeFor(beyond) => beyond,
-            OnStale::Deny | OnStale::Ask => Duration::ZERO,
-        };
+        let beyond = on_stale.unwrap_or(self.on_stale).beyond();
         match self.replica.published.sight(beyond, || self.ledger.clock().source().boottime()) {
             Sight::Stale => Some(Ignorance::Stale),
             Sight::Loading => Some(Ignorance::Loading),
@@ -156,12 +163,8 @@ impl Checker {
 
     fn glance(&self, presented: &Presented, on_stale: OnStale) -> Glance {
         let decided = |verdict, tier, seq| Glance::Decided(Checked { verdict, tier, seq, has_false_positive: false });
-        let beyond = match on_stale {
-            OnStale::ServeFor(beyond) => beyond,
-            OnStale::Deny | OnStale::Ask => Duration::ZERO,
-        };
         let boottime = || self.ledger.clock().source().boottime();
-        let view = match self.replica.published.sight(beyond, boottime) {
+        let view = match self.replica.published.sight(on_stale.beyond(), boottime) {
             Sight::Stale => return Glance::Stale,
             Sight::Loading => return decided(Verdict::Unknown(Ignorance::Loading), Tier::None, Seq(0)),
             Sight::Live(view) => view,

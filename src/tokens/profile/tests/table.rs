@@ -8,7 +8,7 @@ use super::*;
 type Row = (String, String, Option<Refusal>);
 
 /// Every refusal. A new one does not compile until it is here, and the table must reach it.
-fn all() -> Vec<Refusal> {
+pub(super) fn all() -> Vec<Refusal> {
     use Refusal::{
         Algorithm, Audience, Claims, ClientId, DuplicateClaim, Expired, Form, Header, IssuedInFuture, Issuer, Key,
         KeyAlgorithm, Lifetime, RevokedKey, Signature, TooLong, Type,
