@@ -295,6 +295,7 @@ impl From<RevokeError> for Problem {
             RevokeError::Ledger(error) => return error.as_ref().into(),
             RevokeError::Absent => (ProblemKind::NotFound, "Check the id or the name"),
             RevokeError::Changed => (ProblemKind::Conflict, "Try again"),
+            RevokeError::NoTokens => (ProblemKind::Refused, "End the session, or the user's sessions"),
             RevokeError::Full => (ProblemKind::Unavailable, "Nothing was done: try again in a moment"),
             RevokeError::Unapplied(_) => {
                 (ProblemKind::Unavailable, "Try again for a receipt: revoking twice does no harm")
@@ -406,7 +407,7 @@ impl Admin {
             }
             Command::RevokeEverything {} => self.revoke(Act::Everything, String::new).await,
             Command::RevokeBulk { kind, ids } => {
-                match self.sessions.revoker().revoke_bulk(kind, &ids, BULK_PATIENCE).await {
+                match Box::pin(self.sessions.revoker().revoke_bulk(kind, &ids, BULK_PATIENCE)).await {
                     Ok(receipt) => Ok(Answer::Bulk(receipt)),
                     Err(error) => Err(error.into()),
                 }

@@ -45,18 +45,25 @@ use crate::{
     limits,
     passwords::{self, Passwords, SettingsError},
     revocation::{
-        Checker, OnStale, Recorder, Revoker,
+        Checker, Enforcement, OnStale, Recorder, Revoker, Strategy,
+        asked::Store,
         blocklist::{self, Blocklist, BlocklistError},
         filter,
         herald::Herald,
         lease::Nodes,
         ledger::Ledger,
+        memory,
         node::{self, Node},
         sync::{LoadError, Replica},
     },
     revoked_keys::RevokedKeys,
     secret::{SecretFiles, ServerSecret},
-    sessions::{self, Sessions, devices::Devices, refresh::RefreshTokens},
+    sessions::{
+        self, Sessions,
+        devices::Devices,
+        opaque::{Opaque, Place},
+        refresh::RefreshTokens,
+    },
     status::{self, Status},
     telemetry::metrics::{Listener, Metrics},
     tokens::{
@@ -138,6 +145,8 @@ pub struct App {
     replica: Arc<Replica>,
     /// This node among others, where several share the ledger.
     node: Option<Node>,
+    /// Where every check asks it.
+    store: Option<Store>,
     herald: Herald,
     sessions: Sessions,
     keys: Keys,
@@ -206,25 +215,44 @@ impl App {
             false_positives: config.revocation.filter.false_positives,
         };
         metrics.filter_false_positives_target.set(settings.false_positives);
-        let replica = Replica::new(ledger.id(), settings, now).sharing(revoked_keys);
+        let strategy = strategy(config.revocation.strategy);
+        if let Some(warning) = strategy.warning() {
+            tracing::warn!("{warning}");
+        }
+        let kind = match strategy {
+            Strategy::Hybrid => memory::Kind::Filter,
+            Strategy::Exact => memory::Kind::Set,
+            _ => memory::Kind::Nothing,
+        };
+        let replica = Replica::keeping(kind, ledger.id(), settings, now).sharing(revoked_keys);
         let replica = Arc::new(if database.is_shared() { replica.leased() } else { replica });
         let blocklist = open_blocklist(&config.redis, &ledger).await?;
+        let (enforcement, store) = enforcement(strategy, blocklist.as_ref(), &ledger);
         let nodes = database.is_shared().then(|| Nodes::new(database.clone()));
         let herald = Herald::new(blocklist.clone(), nodes.clone(), ledger.clock().clone(), metrics.clone());
         let node = nodes.map(|_| {
-            let settings = node_settings(&config, &folder);
+            let settings = node::Settings { store: store.clone(), ..node_settings(&config, &folder) };
             Node::new(settings, ledger.clone(), Arc::clone(&replica), herald.clone(), metrics.clone())
         });
         let queue = config.revocation.queue;
         let (revoker, recorder) =
             Revoker::new(ledger.clone(), Arc::clone(&replica), node.clone(), queue, metrics.clone());
+        let revoker = revoker.enforcing(enforcement.clone());
+        let revoker = if strategy.is_opaque() { revoker.without_tokens() } else { revoker };
         let checker = Checker::new(Arc::clone(&replica), ledger.clone(), metrics.clone())
             .on_stale(on_stale(&config.revocation))
-            .with(blocklist.clone());
-        let recorder = recorder.telling(herald.clone());
+            .with(blocklist.clone())
+            .asking(store.clone().filter(|_| !strategy.is_opaque()));
+        let recorder = recorder.telling(herald.clone()).enforcing(enforcement);
         let limits =
             limits::Limits::new(tries(&config.limits), &secret, ledger.clock().clone(), blocklist, metrics.clone());
-        let parts = Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: keys.ring() };
+        let place = match strategy {
+            Strategy::SessionRedis => store.clone().map(Place::Redis),
+            Strategy::SessionSql => Some(Place::Database),
+            _ => None,
+        };
+        let parts =
+            Parts { config: &config, secret: &secret, database: &database, ledger: &ledger, keys: keys.ring(), place };
         let sessions = parts.sessions(revoker, checker, limits, metrics.clone())?;
         let recorder = Mutex::new(Some(recorder));
         let over = CancellationToken::new();
@@ -236,6 +264,7 @@ impl App {
             ledger,
             replica,
             node,
+            store,
             herald,
             sessions,
             keys,
@@ -401,6 +430,7 @@ impl App {
             node: self.node.clone(),
             blocklist: self.herald.blocklist().cloned(),
             on_stale: on_stale(&self.config.revocation),
+            strategy: strategy(self.config.revocation.strategy),
             metrics: self.metrics.clone(),
         })
     }
@@ -430,6 +460,8 @@ struct Parts<'a> {
     database: &'a Database,
     ledger: &'a Ledger,
     keys: &'a Arc<KeyRing>,
+    /// Where opaque sessions are looked up, if credentials are those.
+    place: Option<Place>,
 }
 
 impl Parts<'_> {
@@ -456,6 +488,7 @@ impl Parts<'_> {
             access_ttl: tokens.access_ttl.duration(),
             leeway: tokens.leeway.duration(),
         });
+        let opaque = self.place.clone().map(|place| Opaque::new(self.secret, Profile::clone(&profile), place));
         Ok(Sessions::new(sessions::Parts {
             settings: sessions::Settings {
                 grace: sessions.refresh_grace.duration(),
@@ -473,6 +506,7 @@ impl Parts<'_> {
             verifier: Verifier::new(Arc::clone(self.keys), profile),
             policy: passwords::Policy::new(&passwords)?,
             passwords: Passwords::new(&passwords)?,
+            opaque,
             refresh: RefreshTokens::new(self.secret),
             csrf: CsrfTokens::new(self.secret),
             limits,
@@ -505,6 +539,8 @@ fn node_settings(config: &Config, folder: &DataFolder) -> node::Settings {
         serve_for: revocation.serve_for.duration(),
         pull: revocation.pull.duration(),
         name: name.or_else(host_name).unwrap_or_default(),
+        strategy: strategy(revocation.strategy),
+        store: None,
         memo: memo(folder),
     }
 }
@@ -531,6 +567,32 @@ const fn tries(limits: &config::Limits) -> limits::Settings {
         refreshes_per_address: limits.refreshes_per_address,
         refreshes_per_session: limits.refreshes_per_session,
     }
+}
+
+const fn strategy(strategy: config::Strategy) -> Strategy {
+    match strategy {
+        config::Strategy::Hybrid => Strategy::Hybrid,
+        config::Strategy::Exact => Strategy::Exact,
+        config::Strategy::Stateless => Strategy::Stateless,
+        config::Strategy::Redis => Strategy::Redis,
+        config::Strategy::SessionRedis => Strategy::SessionRedis,
+        config::Strategy::SessionSql => Strategy::SessionSql,
+    }
+}
+
+/// How a revocation comes in force, and the store that checks ask for it. That there is a Redis where one is needed the
+/// configuration has seen to.
+fn enforcement(strategy: Strategy, blocklist: Option<&Blocklist>, ledger: &Ledger) -> (Enforcement, Option<Store>) {
+    let store = blocklist
+        .filter(|_| matches!(strategy, Strategy::Redis | Strategy::SessionRedis))
+        .map(|blocklist| Store::new(blocklist.clone(), ledger.clone(), strategy.is_opaque()));
+    let enforcement = match (strategy, &store) {
+        (Strategy::Hybrid | Strategy::Exact, _) => Enforcement::Nodes,
+        (Strategy::SessionSql, _) => Enforcement::Database,
+        (_, Some(store)) => Enforcement::Store(store.clone()),
+        (_, None) => Enforcement::Expiry,
+    };
+    (enforcement, store)
 }
 
 fn on_stale(revocation: &config::Revocation) -> OnStale {

@@ -23,7 +23,7 @@ pub use self::{
     problems::{Place, Problem, Problems},
     sections::{
         Accept, Accounts, Algorithm, Config, Cookies, Database, Filter, Http, Limits, Log, LogFormat, Management, Node,
-        OnStale, Passwords, Redis, RedisMode, Revocation, SameSite, Sessions, SiteData, Tokens, Verify,
+        OnStale, Passwords, Redis, RedisMode, Revocation, SameSite, Sessions, SiteData, Strategy, Tokens, Verify,
     },
     values::{Origin, ParseOriginError, ParseSpanError, Secret, Span},
 };

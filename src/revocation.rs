@@ -28,6 +28,7 @@
 //! 9. **Leases.** Where several nodes share a ledger, each answers only while its lease is valid, and a receipt waits
 //!    until every node has applied the revocation, is gone, or must have stopped by itself. A node loads before it has a row, so nobody waits for a load. ([`lease`], [`node`])
 
+pub mod asked;
 pub mod blocklist;
 pub mod bulk;
 pub mod feed;
@@ -36,8 +37,11 @@ pub mod herald;
 pub mod known;
 pub mod lease;
 pub mod ledger;
+pub mod memory;
 pub mod node;
 pub mod recent;
+pub mod set;
+pub mod strategy;
 pub mod sync;
 
 mod answers;
@@ -58,6 +62,7 @@ pub use self::{
     ledger::{Act, Outcome},
     node::Reach,
     revoker::{Applied, Patience, Pending, Receipt, Recorder, RevokeError, Revoked, Revoker},
+    strategy::{Enforcement, Strategy},
 };
 
 /// What a revocation names.

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod devices;
 mod ending;
 mod error;
+pub mod opaque;
 pub mod refresh;
 pub mod renewal;
 
@@ -23,6 +24,7 @@ use crate::{
     passwords::{Input, Password, Passwords, Policy, Refusal},
     revocation::{
         Act, Cause, Checked, Checker, Ignorance, OnStale, Patience, Presented, Receipt, RevokeError, Revoker, Verdict,
+        blocklist::asked,
         ledger::{Kept, Ledger},
     },
     telemetry::metrics::{LoginOutcome, Metrics, SignupOutcome},
@@ -35,6 +37,7 @@ pub use self::error::{AuthError, Error};
 use self::{
     audit::Event,
     devices::{Client, Devices, NewSession},
+    opaque::Opaque,
     refresh::{RefreshToken, RefreshTokens},
 };
 
@@ -154,6 +157,8 @@ pub struct Parts {
     pub passwords: Passwords,
     /// Judges new ones.
     pub policy: Policy,
+    /// Makes credentials that are no tokens, where the strategy is one of sessions.
+    pub opaque: Option<Opaque>,
     /// Makes refresh tokens.
     pub refresh: RefreshTokens,
     /// Makes CSRF tokens.
@@ -341,7 +346,12 @@ impl Sessions {
         let new = NewSession::draw(epoch, account.user.id, account.version, now, self.0.settings, client);
         let Some(generation) = self.0.devices.open(&new).await? else { return Ok(None) };
         let kept = Kept { generation, roles: account.user.roles.clone(), expires_at: expiry(now, self.0.settings) };
-        let access = self.issue(window, Identity { session: new.id, subject: account.user.id }, kept);
+        let identity = Identity { session: new.id, subject: account.user.id };
+        let access = match self.issue(window, identity, kept).await {
+            // Ended in the same moment, with whatever else its user had.
+            Err(Error::Credential(AuthError::Ended(_))) => return Ok(None),
+            issued => issued?,
+        };
         Ok(Some(Opened { session: new.id, access, refresh: self.0.refresh.issue(new.id, 0, &new.secret) }))
     }
 
@@ -371,6 +381,10 @@ impl Sessions {
     /// # Errors
     /// [`AuthError`].
     pub async fn authenticate_with(&self, token: &str, on_stale: Option<OnStale>) -> Result<Caller, AuthError> {
+        if let Some(opaque) = &self.0.opaque {
+            // Boxed: what another strategy does must not make this one's future large.
+            return Box::pin(self.recognise(opaque, token)).await;
+        }
         let Verified { claims, kid } =
             self.verify(token).map_err(|refused| refused.told(|| self.0.checker.ignorance(on_stale)))?;
         let checked = self.check(&claims, kid, on_stale).await;
@@ -417,17 +431,20 @@ impl Sessions {
         access: Option<&str>,
         refresh: &[&str],
     ) -> Result<Result<Vec<Identity>, AuthError>, Error> {
-        let by_access = access.map(|token| self.verify(token));
+        let by_access = access.map(|token| match &self.0.opaque {
+            Some(opaque) => self.name(opaque, token),
+            None => self
+                .verify(token)
+                .map(|Verified { claims, .. }| Identity { session: claims.sid, subject: claims.sub })
+                .map_err(|refused| refused.told(|| None)),
+        });
         let mut found: Vec<Identity> = Vec::new();
-        if let Some(Ok(Verified { claims, .. })) = &by_access {
-            found.push(Identity { session: claims.sid, subject: claims.sub });
-        }
+        found.extend(by_access.and_then(Result::ok));
         for claimed in refresh.iter().filter_map(|token| self.0.refresh.open(token)).take(REFRESH_TRIES) {
             found.extend(self.identify_refresh(&claimed).await?.filter(|identity| !found.contains(identity)));
         }
         if found.is_empty() {
-            let refused = by_access.and_then(Result::err);
-            return Ok(Err(refused.map_or(AuthError::Invalid, |refused| refused.told(|| None))));
+            return Ok(Err(by_access.and_then(Result::err).unwrap_or(AuthError::Invalid)));
         }
         Ok(Ok(found))
     }
@@ -479,9 +496,15 @@ impl Sessions {
         Ok(password)
     }
 
-    fn issue(&self, window: Window, identity: Identity, kept: Kept) -> IssuedToken {
-        self.0.issuer.issue(
-            window.until(kept.expires_at),
+    async fn issue(&self, window: Window, identity: Identity, kept: Kept) -> Result<IssuedToken, Error> {
+        let window = window.until(kept.expires_at);
+        if let Some(opaque) = &self.0.opaque {
+            let kept = asked::Kept { sub: identity.subject, generation: kept.generation, roles: kept.roles };
+            let granted = Box::pin(self.grant_opaque(opaque, (window.iat, window.exp), identity, kept)).await;
+            return granted.map(|(text, claims)| IssuedToken { text, claims });
+        }
+        Ok(self.0.issuer.issue(
+            window,
             Grant {
                 subject: identity.subject,
                 session: identity.session,
@@ -489,7 +512,7 @@ impl Sessions {
                 epoch: self.0.ledger.id(),
                 roles: kept.roles,
             },
-        )
+        ))
     }
 }
 

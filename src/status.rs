@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     ids::Seq,
     revocation::{
-        OnStale,
+        OnStale, Strategy,
         blocklist::Blocklist,
         ledger::Ledger,
         node::Node,
@@ -34,6 +34,8 @@ pub struct Parts {
     pub blocklist: Option<Blocklist>,
     /// What becomes of checks when the lease is over.
     pub on_stale: OnStale,
+    /// How a request's credential is checked.
+    pub strategy: Strategy,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -74,6 +76,12 @@ impl Status {
         self.0.node.as_ref().map_or_else(|| self.applied(), |node| node.head().max(self.applied()))
     }
 
+    /// How a request's credential is checked.
+    #[must_use]
+    pub const fn strategy(&self) -> &'static str {
+        self.0.strategy.name()
+    }
+
     /// Where the second look of a check goes before the ledger.
     #[must_use]
     pub fn blocklist(&self) -> &'static str {
@@ -107,7 +115,8 @@ impl Status {
         self.0.metrics.filter_generations.set(filter.generations);
         self.0.metrics.filter_bytes.set(filter.bytes);
         self.0.metrics.filter_delta_entries.set(filter.delta);
-        self.0.metrics.filter_load.set(filter.current as f64 / filter.capacity as f64);
+        let load = if filter.capacity == 0 { 0.0 } else { filter.current as f64 / filter.capacity as f64 };
+        self.0.metrics.filter_load.set(load);
         self.0.metrics.applied_seq.set(self.0.replica.applied().0);
         self.0.metrics.nodes_registered.set(self.nodes());
         let is_up = self.0.blocklist.as_ref().is_some_and(Blocklist::is_healthy);

@@ -257,12 +257,17 @@ impl Users {
     }
 }
 
+/// The roles in a user's row.
+pub(crate) fn roles(row: &Row) -> Result<Vec<String>, DatabaseError> {
+    row.words("roles")
+}
+
 /// A user from the columns of their row.
 pub(crate) fn user(row: &Row) -> Result<User, DatabaseError> {
     Ok(User {
         id: row.uuid("id")?.into(),
         username: row.text("name")?,
-        roles: row.words("roles")?,
+        roles: roles(row)?,
         created_at: Timestamp::from_millis(row.int("created_at")?),
         banned_at: row.opt_int("banned_at")?.map(Timestamp::from_millis),
     })

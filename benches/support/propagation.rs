@@ -174,7 +174,7 @@ fn watch(nodes: &[Revoker], seq: Seq, but: usize) -> Vec<BootInstant> {
     let mut left: Vec<&Revoker> = nodes.iter().enumerate().filter(|(n, _)| *n != but).map(|(_, node)| node).collect();
     while !left.is_empty() && clock.boottime() < end {
         left.retain(|node| {
-            let has = node.progress(seq).is_some();
+            let has = node.has_heard(seq);
             if has {
                 seen.push(clock.boottime());
             }

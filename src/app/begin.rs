@@ -27,8 +27,15 @@ impl App {
         let (herald, stop) = (self.herald.clone(), self.over.clone());
         tasks.spawn("herald", async move { stop.run_until_cancelled(Box::pin(herald.run())).await });
         let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
+        let store = self.store.clone();
+        self.keep_filled(tasks);
         tasks.spawn("load", async move {
             let since = clock.boottime();
+            if let Some(store) = store
+                && !store.fill_until(later.shutdown().soft()).await
+            {
+                return Err(StartError::Stopped);
+            }
             if let Err(error) = replica.load(&ledger).await {
                 let error = match error {
                     LoadError::Database(source) => StartError::Database(named(source)),
@@ -55,6 +62,7 @@ impl App {
         tasks: &Tasks,
     ) -> JoinHandle<Result<(), StartError>> {
         let leaving = CancellationToken::new();
+        self.keep_filled(tasks);
         supervise(recorder, tasks, self.over.clone(), leaving.clone());
         let (running, stop, shutdown) = (node.clone(), leaving.clone(), tasks.shutdown().clone());
         tasks.supervise("node", Policy::Restart, move || run(running.clone(), stop.clone(), shutdown.clone()));
@@ -80,6 +88,16 @@ impl App {
             say_ready(&replica, clock.boottime().since(since));
             Ok(())
         })
+    }
+}
+
+impl App {
+    /// Where checks ask a store, it is filled again when it turns out to have lost what it held.
+    fn keep_filled(&self, tasks: &Tasks) {
+        if let Some(store) = self.store.clone() {
+            let soft = tasks.shutdown().soft().clone();
+            tasks.spawn("store", async move { soft.run_until_cancelled(Box::pin(store.keep_filled())).await });
+        }
     }
 }
 

@@ -214,6 +214,7 @@ fn written(config: &Config, addresses: Addresses, folder: &Path, database: &str,
     let post = format!("{curl} -H 'Content-Type: application/json' -d '{body}'");
     // What somebody wrote into that URL may be a password.
     let blocklist = if config.redis.url.is_empty() { "in process" } else { "Redis, as redis.url says" };
+    let strategy = config.revocation.strategy.name();
     let first = if config.accounts.signup {
         format!("{post} {url}/v1/auth/signup")
     } else {
@@ -226,6 +227,7 @@ fn written(config: &Config, addresses: Addresses, folder: &Path, database: &str,
          \x20 data folder  {folder}\n\
          \x20 database     {database}\n\
          \x20 blocklist: {blocklist}\n\
+         \x20 strategy     {strategy}\n\
          \x20 signing key  {key}\n\
          try:\n\
          \x20 {first}\n\
@@ -260,6 +262,7 @@ mod tests {
             "/srv/kickout\n",
             "/srv/kickout/kickout.db\n",
             "blocklist: in process\n",
+            "strategy     hybrid\n",
             "kid (EdDSA)\n",
             " http://127.0.0.1:8080/v1/auth/signup\n",
             " http://127.0.0.1:8080/v1/auth/me\n",

@@ -241,7 +241,7 @@ mod tests {
     }
 
     async fn failure(root: &TempDir, command: Command) -> Failure {
-        run_admin(config(root), command).await.unwrap_err()
+        Box::pin(run_admin(config(root), command)).await.unwrap_err()
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use crate::clock::MAX_LEEWAY;
 use super::{
     browsers,
     problems::{shown, whole},
-    sections::{Accept, Algorithm, Config, LogFormat, OnStale, RedisMode, SERVERS, SameSite, SiteData},
+    sections::{Accept, Algorithm, Config, LogFormat, OnStale, RedisMode, SERVERS, SameSite, SiteData, Strategy},
     values::{Origin, Span, parse_network},
 };
 
@@ -79,7 +79,7 @@ const DATABASES: [&str; 3] = ["sqlite:", SERVERS[0], SERVERS[1]];
 const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
 
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 64] = [
+pub(super) static RULES: [(&str, Rule); 65] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
     ("http.tls_certificate", Rule::File),
@@ -138,6 +138,7 @@ pub(super) static RULES: [(&str, Rule); 64] = [
     ("limits.signups_per_account", Rule::Whole(0, 100_000)),
     ("limits.refreshes_per_address", Rule::Whole(0, 100_000)),
     ("limits.refreshes_per_session", Rule::Whole(0, 100_000)),
+    ("revocation.strategy", Rule::Choice(choices::<Strategy>)),
     ("revocation.queue", Rule::Whole(1, 100_000)),
     ("revocation.lease", Rule::Time(secs(1), secs(300))),
     ("revocation.pull", Rule::Time(Span::from_millis(20), secs(10))),
@@ -453,6 +454,16 @@ fn cluster_conflicts(config: &Config, conflicts: &mut Vec<Conflict>) {
             keys: &["revocation.on_stale", "revocation.serve_for"],
             wrong: "revocation.on_stale is serve_for, and revocation.serve_for is 0s".to_owned(),
             remedy: "Set revocation.serve_for to how long checks may go on, like \"60s\", or choose deny".to_owned(),
+        });
+    }
+    if revocation.strategy.needs_redis() && config.redis.url.is_empty() {
+        let strategy = revocation.strategy.name();
+        conflicts.push(Conflict {
+            keys: &["revocation.strategy", "redis.url"],
+            wrong: format!(
+                "revocation.strategy is {strategy}, which asks Redis at every request, and redis.url is not set"
+            ),
+            remedy: "Set redis.url to a Redis of your own, or choose hybrid, which needs none".to_owned(),
         });
     }
     if config.redis.mode != RedisMode::Single {

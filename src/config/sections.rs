@@ -437,6 +437,8 @@ impl Default for Limits {
 /// `[revocation]`: how revocations are taken in and looked up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Revocation {
+    /// How a request's credential is checked. All nodes of one database have the same.
+    pub strategy: Strategy,
     /// Revocations that wait for their commit; more are refused with 503: 1 to 100 000.
     pub queue: usize,
     /// How long a node may trust its filter after its last renewal: 1s to 5m.
@@ -454,6 +456,7 @@ pub struct Revocation {
 impl Default for Revocation {
     fn default() -> Self {
         Self {
+            strategy: Strategy::default(),
             queue: 4096,
             lease: Span::from_secs(10),
             pull: Span::from_millis(250),
@@ -461,6 +464,46 @@ impl Default for Revocation {
             serve_for: Span::from_secs(0),
             filter: Filter::default(),
         }
+    }
+}
+
+/// How a request's credential is checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// From memory, by a filter, and exactly where that is not sure.
+    #[default]
+    Hybrid,
+    /// From memory, by a set of all ids.
+    Exact,
+    /// Not at all.
+    Stateless,
+    /// By Redis, at every request.
+    Redis,
+    /// No token but an opaque session, looked up in Redis at every request.
+    SessionRedis,
+    /// No token but an opaque session, looked up in the database at every request.
+    SessionSql,
+}
+
+impl Strategy {
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hybrid => "hybrid",
+            Self::Exact => "exact",
+            Self::Stateless => "stateless",
+            Self::Redis => "redis",
+            Self::SessionRedis => "session-redis",
+            Self::SessionSql => "session-sql",
+        }
+    }
+
+    /// Whether checks cannot be answered without Redis.
+    #[must_use]
+    pub const fn needs_redis(self) -> bool {
+        matches!(self, Self::Redis | Self::SessionRedis)
     }
 }
 

@@ -29,6 +29,7 @@
 //! | `{prefix}:{ledger id}:t:{jti}`, `…:s:{sid}` | `1`: revoked |
 //! | `{prefix}:{ledger id}:u:{sub}` | `floor`, or `floor sid`: generations below are dead, but for that session; with the nil UUID, sessions are not |
 //! | `{prefix}:{limits}:…` | counts of tries, as [`limits`](crate::limits) keeps them |
+//! | `{prefix}:{ledger id}:f:{sub}`, `…:all`, `…:a:{sid}` | where every check asks Redis: [`asked`] |
 //! | `{prefix}:deployment` | whose prefix this is: two deployments would mistake each other's acknowledgements |
 //! | channel `{prefix}:feed`, `{prefix}:ack` | pushes and acknowledgements, in the words of [`message`] |
 //!
@@ -38,6 +39,7 @@
 //! answered, calls fail at once for 100 ms to 2 s ([`BlocklistError::Away`]); then one tries. The life of an entry is
 //! measured by Redis, from the ledger's own reading of what is left of it.
 
+pub mod asked;
 mod circuit;
 mod entry;
 mod error;

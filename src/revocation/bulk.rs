@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Applied, Patience, RevokeError, Revoker,
+    Applied, Patience, Receipt, RevokeError, Revoker,
     ledger::{Act, Counts, Many, ManyKind},
 };
 use crate::ids::Seq;
@@ -31,6 +31,9 @@ pub struct BulkReceipt {
     pub applied: Applied,
     /// Every check that begins after this receipt denies.
     pub complete: bool,
+    /// As in a [`Receipt`](super::Receipt).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force_at: Option<String>,
     /// From the call to this receipt, in milliseconds.
     pub elapsed_ms: f64,
 }
@@ -82,7 +85,7 @@ impl Revoker {
         // So a transaction never holds the parts of two calls.
         let _one = self.bulk.lock().await;
         let since = self.clock.boottime();
-        let (mut done, mut seq, mut counts, mut last) = (0, Seq(0), Counts::default(), None);
+        let (mut done, mut seq, mut counts, mut parts) = (0, Seq(0), Counts::default(), Vec::new());
         for part in ids.chunks(PART) {
             let pending = match self.begin(Act::Many(Many { kind, ids: part.to_vec() })).await {
                 Ok(pending) => pending,
@@ -91,18 +94,27 @@ impl Revoker {
             done += part.len();
             counts = counts.and(pending.counts());
             // A part in which everything was revoked before may name an older number.
-            if pending.seq() >= seq {
-                seq = pending.seq();
-                last = Some(pending);
+            seq = seq.max(pending.seq());
+            parts.push(pending);
+        }
+        // The last number alone speaks for all of them only where nodes apply them in order.
+        let mut answer: Option<Receipt> = None;
+        for pending in parts {
+            let left = match patience {
+                Patience::Complete => Patience::Complete,
+                Patience::AtMost(limit) => Patience::AtMost(limit.saturating_sub(self.clock.boottime().since(since))),
+            };
+            let receipt = match pending.receipt(left).await {
+                Ok(revoked) => revoked.receipt,
+                Err(error) => return Err(BulkError::PartWay { done, seq, counts, error }),
+            };
+            if answer.as_ref().is_none_or(|answer| answer.complete) {
+                answer = Some(receipt);
             }
         }
-        let Some(last) = last else { return Err(BulkError::Empty) };
-        let receipt = match last.receipt(patience).await {
-            Ok(revoked) => revoked.receipt,
-            Err(error) => return Err(BulkError::PartWay { done, seq, counts, error }),
-        };
+        let Some(receipt) = answer else { return Err(BulkError::Empty) };
         let elapsed_ms = (self.clock.boottime().since(since).as_secs_f64() * 1e6).round() / 1e3;
-        let complete = receipt.complete;
-        Ok(BulkReceipt { seq, kind, counts, applied: receipt.applied, complete, elapsed_ms })
+        let Receipt { applied, complete, in_force_at, .. } = receipt;
+        Ok(BulkReceipt { seq, kind, counts, applied, complete, in_force_at, elapsed_ms })
     }
 }

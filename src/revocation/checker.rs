@@ -11,8 +11,14 @@ use crate::{
 };
 
 use super::{
-    Cause, Ignorance, Presented, Target, Tier, Verdict, blocklist::Blocklist, filter::IDS_PER_CHECK, known::Exact,
-    ledger::Ledger, published::Sight, sync::Replica,
+    Cause, Ignorance, Presented, Target, Tier, Verdict,
+    asked::Store,
+    blocklist::{Blocklist, asked::Told},
+    filter::IDS_PER_CHECK,
+    known::Exact,
+    ledger::Ledger,
+    published::Sight,
+    sync::Replica,
 };
 
 /// A verdict and how it came about.
@@ -35,6 +41,8 @@ pub struct Checker {
     ledger: Ledger,
     blocklist: Option<Blocklist>,
     on_stale: OnStale,
+    /// Where checks ask it at every request.
+    store: Option<Store>,
     metrics: Metrics,
 }
 
@@ -77,13 +85,21 @@ impl Checker {
     /// A checker over this node's replica, with the ledger for the second look.
     #[must_use]
     pub const fn new(replica: Arc<Replica>, ledger: Ledger, metrics: Metrics) -> Self {
-        Self { replica, ledger, blocklist: None, on_stale: OnStale::Deny, metrics }
+        Self { replica, ledger, blocklist: None, on_stale: OnStale::Deny, store: None, metrics }
     }
 
     /// With a blocklist, which is asked before the ledger is.
     #[must_use]
     pub fn with(mut self, blocklist: Option<Blocklist>) -> Self {
         self.blocklist = blocklist;
+        self
+    }
+
+    /// With a store that every check asks, where the replica keeps nothing. Without one, such a replica's checks ask
+    /// nothing at all.
+    #[must_use]
+    pub fn asking(mut self, store: Option<Store>) -> Self {
+        self.store = store;
         self
     }
 
@@ -102,14 +118,65 @@ impl Checker {
     /// As [`check`](Self::check), under another policy for when the lease is over. One that serves for longer than the
     /// node has registered is not for the asking: the caller takes the durations from the configuration.
     pub async fn check_with(&self, presented: &Presented, on_stale: OnStale) -> Checked {
-        let checked = match self.glance(presented, on_stale) {
+        let checked = if self.replica.is_blind() {
+            // Boxed: what another strategy does must not make this one's future large.
+            match self.glance_blind(presented) {
+                Some(checked) => checked,
+                None => Box::pin(self.ask_store(presented)).await,
+            }
+        } else {
+            self.check_memory(presented, on_stale).await
+        };
+        self.count(&checked);
+        checked
+    }
+
+    async fn check_memory(&self, presented: &Presented, on_stale: OnStale) -> Checked {
+        match self.glance(presented, on_stale) {
             Glance::Decided(checked) => checked,
             // Boxed: what rarely happens must not make every check's future large.
             Glance::Maybe { ids, seq } => Box::pin(self.look(presented, ids, seq)).await,
             Glance::Stale => Box::pin(self.ask(presented, on_stale)).await,
+        }
+    }
+
+    /// What can be said of a token without asking anybody, where memory holds nothing: all, if nobody is asked.
+    fn glance_blind(&self, presented: &Presented) -> Option<Checked> {
+        let decided = |verdict| {
+            Some(Checked { verdict, tier: Tier::None, seq: self.replica.applied(), has_false_positive: false })
         };
-        self.count(&checked);
-        checked
+        if !self.replica.has_begun() {
+            return decided(Verdict::Unknown(Ignorance::Loading));
+        }
+        if presented.epoch != self.replica.ledger() {
+            return decided(Verdict::Revoked(Cause::Epoch));
+        }
+        if self.store.is_none() { decided(Verdict::Active) } else { None }
+    }
+
+    /// The store's word counts, whatever it is. When it does not have everything, somebody is told to fill it.
+    async fn ask_store(&self, presented: &Presented) -> Checked {
+        let seq = self.replica.applied();
+        let told = match &self.store {
+            Some(store) => store.decide(presented).await,
+            None => Ok(Told::Lost),
+        };
+        let (verdict, outcome) = match told {
+            Ok(Told::Alive) => (Verdict::Active, LookOutcome::Miss),
+            Ok(Told::Dead(cause)) => (Verdict::Revoked(cause), LookOutcome::Hit),
+            Ok(Told::Lost) => {
+                if let Some(store) = &self.store {
+                    store.is_wanting();
+                }
+                (Verdict::Unknown(Ignorance::Store), LookOutcome::Failed)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "Redis could not be asked");
+                (Verdict::Unknown(Ignorance::Store), LookOutcome::Failed)
+            }
+        };
+        self.metrics.blocklist_looks_total.at(outcome).increment(1);
+        Checked { verdict, tier: Tier::Blocklist, seq, has_false_positive: false }
     }
 
     /// How far this node is.
@@ -121,6 +188,9 @@ impl Checker {
     /// Why no token could be called good from memory now, if so.
     #[must_use]
     pub fn ignorance(&self, on_stale: Option<OnStale>) -> Option<Ignorance> {
+        if self.replica.is_blind() {
+            return (!self.replica.has_begun()).then_some(Ignorance::Loading);
+        }
         let beyond = on_stale.unwrap_or(self.on_stale).beyond();
         match self.replica.published.sight(beyond, || self.ledger.clock().source().boottime()) {
             Sight::Stale => Some(Ignorance::Stale),
@@ -219,7 +289,11 @@ impl Checker {
         let mut checked = Checked { verdict: Verdict::Active, tier: Tier::Known, seq, has_false_positive: false };
         for (i, target) in targets(presented).into_iter().enumerate().filter(|(i, _)| ids & (1 << i) != 0) {
             let key = keys[i];
-            let exact = if let Some(exact) =
+            let exact = if self.replica.published.memory.is_exact() && !matches!(target, Target::Subject(_)) {
+                // A set is sure; of a subject it does not know the floors.
+                checked.tier = Tier::Filter;
+                Exact::Revoked
+            } else if let Some(exact) =
                 self.replica.published.known(key, |exact| denial(target, exact, presented).is_some())
             {
                 exact

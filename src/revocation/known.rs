@@ -51,6 +51,35 @@ impl Floors {
         }
     }
 
+    /// Its form in Redis: four words, `-` for what is not there. [`parse`](Self::parse) reads it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let number = |floor: Option<Generation>| floor.map_or_else(|| "-".to_owned(), |floor| floor.to_string());
+        let highest = self.highest.map(|floor| floor.generation);
+        let except = self.highest.and_then(|floor| floor.except.id());
+        let except = except.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        format!("{} {except} {} {}", number(highest), number(self.other), number(self.of_tokens))
+    }
+
+    /// Reads what [`to_text`](Self::to_text) has written; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |word: &str| match word {
+            "-" => Some(None),
+            digits => digits.parse().ok().map(|floor| Some(Generation(floor))),
+        };
+        let mut words = text.split(' ');
+        let highest = number(words.next()?)?;
+        let except = match words.next()? {
+            "-" => Except::Nothing,
+            id => Except::of(Some(id.parse().ok()?)),
+        };
+        let highest = highest.map(|generation| Floor { generation, except });
+        let floors = Self { highest, other: number(words.next()?)?, of_tokens: number(words.next()?)? };
+        // One value has one spelling.
+        (floors.to_text() == text).then_some(floors)
+    }
+
     /// Why a token of this generation and session is dead, if it is. That its session is dead too is said first.
     #[must_use]
     pub fn cause(&self, generation: Generation, session: SessionId) -> Option<Cause> {
@@ -101,6 +130,7 @@ mod tests {
             };
             let folded = rows.iter().fold(Floors::default(), |floors, row| floors.and(*row));
             prop_assert_eq!(folded.cause(Generation(generation), me), expected);
+            prop_assert_eq!(Floors::parse(&folded.to_text()), Some(folded));
         }
     }
 

@@ -55,6 +55,8 @@ pub struct Member {
     pub hold: Duration,
     /// What people call it.
     pub name: String,
+    /// How it checks, as far as others have to know.
+    pub kin: String,
 }
 
 /// What a renewal brought.
@@ -113,11 +115,19 @@ impl Nodes {
         Self { database }
     }
 
-    /// Registers a node under a fresh id. Committed before the node begins to load.
+    /// Registers a node under a fresh id, if all that are registered are its [kin](super::Strategy::kin). Returns
+    /// whether they are.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn register(&self, id: NodeId, hold: Duration, name: &str, now: Timestamp) -> Result<(), DatabaseError> {
+    pub async fn register(
+        &self,
+        id: NodeId,
+        hold: Duration,
+        name: &str,
+        kin: &str,
+        now: Timestamp,
+    ) -> Result<bool, DatabaseError> {
         let mut tx = self.database.begin().await?;
         // The longest hold is noted before the row that may use it is there.
         sql(concat!(
@@ -129,14 +139,18 @@ impl Nodes {
         .bind(millis(hold))
         .execute(&mut tx)
         .await?;
-        sql("INSERT INTO nodes (id, applied, hold, name, started_at) VALUES ($1, 0, $2, $3, $4)")
-            .bind(id.uuid())
-            .bind(millis(hold))
-            .bind(name)
-            .bind(now.as_millis())
-            .execute(&mut tx)
-            .await?;
-        tx.commit().await
+        // The row of `head` is held: of two that register at once, the second one sees the first.
+        let registered = sql("INSERT INTO nodes (id, applied, hold, name, kin, started_at)
+                              SELECT $1, 0, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM nodes WHERE kin <> $4)")
+        .bind(id.uuid())
+        .bind(millis(hold))
+        .bind(name)
+        .bind(kin)
+        .bind(now.as_millis())
+        .execute(&mut tx)
+        .await?;
+        tx.commit().await?;
+        Ok(registered == 1)
     }
 
     /// Renews: raises the row's beat if it is still the expected one, and reads what is new, in one statement.
@@ -221,7 +235,7 @@ impl Nodes {
     }
 
     async fn read(mut connection: Connection, within: Option<Duration>) -> Result<Vec<Member>, DatabaseError> {
-        let query = sql("SELECT id, beat, applied, hold, name FROM nodes ORDER BY started_at, id");
+        let query = sql("SELECT id, beat, applied, hold, name, kin FROM nodes ORDER BY started_at, id");
         let query = match within {
             Some(within) => query.within(within),
             None => query,
@@ -235,6 +249,7 @@ impl Nodes {
                     applied: Seq(row.int("applied")?),
                     hold: duration(row.int("hold")?),
                     name: row.text("name")?,
+                    kin: row.text("kin")?,
                 })
             })
             .collect()

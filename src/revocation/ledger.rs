@@ -389,6 +389,15 @@ impl Ledger {
         found.iter().map(|row| rows::key_id(&row.bytes("id")?)).collect()
     }
 
+    /// The floor over everything.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn floor(&self) -> Result<Generation, DatabaseError> {
+        let row = sql("SELECT floor FROM head").fetch_one(&mut self.database.read().await?).await?;
+        row.int("floor").map(Generation)
+    }
+
     /// The last transaction.
     ///
     /// # Errors

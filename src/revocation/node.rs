@@ -26,6 +26,8 @@ use crate::{
 };
 
 use super::{
+    Strategy,
+    asked::Store,
     blocklist::{BlocklistError, Message},
     feed::{Batch, Link},
     herald::Herald,
@@ -44,6 +46,10 @@ const RENEWALS_PER_LEASE: u32 = 5;
 /// After a failed step, before the next one; up to twice as long, by chance, so that nodes do not come in step.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two looks whether nodes that check in another way are gone, and how many looks there are for one line of log.
+const KIN_LOOK: Duration = Duration::from_millis(200);
+const SAYINGS: u32 = 50;
+
 /// How a node behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -55,6 +61,10 @@ pub struct Settings {
     pub pull: Duration,
     /// What people call it.
     pub name: String,
+    /// How it checks.
+    pub strategy: Strategy,
+    /// What every check asks, if it does: filled before this node registers.
+    pub store: Option<Store>,
     /// Where it notes its row's id.
     pub memo: Option<Memo>,
 }
@@ -157,6 +167,14 @@ impl Node {
         self.bury().await?;
         loop {
             let id = NodeId::random();
+            if !self.is_among_kin(stop).await? {
+                return Ok(());
+            }
+            if let Some(store) = &inner.settings.store
+                && !store.fill_until(stop).await
+            {
+                return Ok(());
+            }
             // Loaded before there is a row: nobody waits for a node that answers nothing yet, and none expels it. Whoever
             // reads the nodes before this row is there has committed before the first renewal, which brings what the load
             // has not; so nothing is missed.
@@ -164,7 +182,10 @@ impl Node {
             inner.metrics.filter_rebuilds_total.at(RebuildReason::Start).increment(1);
             self.note(id);
             let now = inner.ledger.clock().now();
-            inner.nodes.register(id, inner.settings.hold(), &inner.settings.name, now).await?;
+            let Settings { name, strategy, .. } = &inner.settings;
+            if !inner.nodes.register(id, inner.settings.hold(), name, strategy.kin(), now).await? {
+                continue;
+            }
             *self.me() = Some(id);
             let end = self.renew_until(id, stop).await;
             match end {
@@ -197,6 +218,39 @@ impl Node {
         }
     }
 
+    /// Waits until no node is registered that checks in another way, and removes those of them that have certainly
+    /// stopped. Returns whether there are none; else the process stops.
+    async fn is_among_kin(&self, stop: &CancellationToken) -> Result<bool, DatabaseError> {
+        let (inner, mut others, mut said) = (&self.0, Others::default(), 0_u32);
+        let strategy = inner.settings.strategy;
+        loop {
+            let mut members = inner.nodes.neighbours(self.beat()).await?;
+            members.retain(|member| member.kin != strategy.kin());
+            let Some(first) = members.first() else { return Ok(true) };
+            if said.is_multiple_of(SAYINGS) {
+                tracing::error!(
+                    strategy = strategy.name(),
+                    node = first.name,
+                    checks_by = first.kin,
+                    "a node of this database checks in another way than revocation.strategy says here: this one waits until \
+                     it is gone. Give all nodes the same strategy, and stop all of them to change it"
+                );
+            }
+            said = said.wrapping_add(1);
+            let now = inner.clock.boottime();
+            // On a server that is not settled nobody is expelled: the statement sees to that.
+            for dead in others.see(&members, NodeId::random(), now, true) {
+                if inner.nodes.expel(dead.id, dead.beat, self.beat()).await? {
+                    inner.metrics.nodes_expelled_total.increment(1);
+                    tracing::warn!(id = %dead.id, name = dead.name, "expelled a node that has not renewed");
+                }
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(KIN_LOOK)).await.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Removes the row of the process that had this folder before: whoever holds the folder's lock now has outlived it.
     async fn bury(&self) -> Result<(), DatabaseError> {
         if let Some(id) = self.0.settings.memo.as_ref().and_then(Memo::read) {
@@ -219,7 +273,9 @@ impl Node {
     /// # Errors
     /// [`DatabaseError`], when the channels cannot be heard; the caller tries again.
     pub async fn listen(&self, stop: &CancellationToken) -> Result<(), DatabaseError> {
-        let mut listener = self.0.ledger.database().listen(&[FEED_CHANNEL, ACK_CHANNEL, VAULT_CHANNEL]).await?;
+        let channels: &[&str] =
+            if self.0.replica.is_blind() { &[VAULT_CHANNEL] } else { &[FEED_CHANNEL, ACK_CHANNEL, VAULT_CHANNEL] };
+        let mut listener = self.0.ledger.database().listen(channels).await?;
         while let Some(said) = stop.run_until_cancelled(listener.next()).await {
             if let Some((channel, payload)) = said? {
                 self.heard(&channel, &payload);
@@ -237,7 +293,7 @@ impl Node {
     /// # Errors
     /// [`BlocklistError`], when nothing can be heard; the caller tries again.
     pub async fn listen_to_redis(&self, stop: &CancellationToken) -> Result<(), BlocklistError> {
-        let Some(blocklist) = self.0.herald.blocklist() else {
+        let Some(blocklist) = self.0.herald.blocklist().filter(|_| !self.0.replica.is_blind()) else {
             stop.cancelled().await;
             return Ok(());
         };
@@ -301,7 +357,8 @@ impl Node {
                     }
                 }
             }
-            let rest = due.since(inner.clock.boottime()).min(inner.settings.pull);
+            let pull = if inner.replica.is_blind() { Duration::MAX } else { inner.settings.pull };
+            let rest = due.since(inner.clock.boottime()).min(pull);
             tokio::select! {
                 () = stop.cancelled() => return self.over(End::Stopping),
                 () = inner.news.notified() => {}
@@ -350,7 +407,9 @@ impl Node {
         }
         row.is_certain = false;
         let (cursor, hold) = (inner.replica.cursor(), inner.settings.hold());
-        let renewal = inner.nodes.renew(row.id, row.beat, cursor.seq, hold, cursor.seq, self.beat()).await?;
+        // Who keeps nothing of the rows asks for none.
+        let after = if inner.replica.is_blind() { Seq(i64::MAX) } else { cursor.seq };
+        let renewal = inner.nodes.renew(row.id, row.beat, cursor.seq, hold, after, self.beat()).await?;
         let renewal = renewal.ok_or(Failed::Gone)?;
         row.beat += 1;
         row.is_certain = true;
@@ -369,6 +428,9 @@ impl Node {
             inner.nodes.unsettle(self.beat()).await?;
         }
         self.apply(&renewal.batches)?;
+        if inner.replica.is_blind() {
+            inner.replica.skip_to(renewal.head, renewal.floor, &inner.ledger).await?;
+        }
         // Read on until this node is where the ledger was when it renewed; then, and not before, the lease counts.
         while inner.replica.applied() < renewal.head.seq {
             if !self.read_on().await? {
@@ -382,7 +444,7 @@ impl Node {
         inner.ledger.clock().adopt(renewal.time, t0);
         inner.replica.published.extend(renewal.head, t0 + inner.settings.lease);
         inner.metrics.ledger_head_seq.set(renewal.head.seq.0);
-        if inner.replica.applied() > cursor.seq {
+        if inner.replica.applied() > cursor.seq && !inner.replica.is_blind() {
             self.acknowledge(true);
         }
         // The lease is extended; what others are doing is another matter.
@@ -394,6 +456,9 @@ impl Node {
 
     /// Reads what is new, without renewing.
     async fn pull(&self) -> Result<(), Failed> {
+        if self.0.replica.is_blind() {
+            return Ok(());
+        }
         self.0.metrics.feed_pulls_total.increment(1);
         // One page: a renewal that is due must not wait until nobody revokes anything. What is left is asked for at once.
         if self.read_on().await? {
@@ -501,6 +566,8 @@ impl Node {
         match replica.state() {
             // Loaded, and not renewed yet.
             NodeState::Live if !replica.published.lease.is_given() => NodeState::Loading,
+            // Its checks do not ask the lease.
+            NodeState::Live if replica.is_blind() => NodeState::Live,
             NodeState::Live if !replica.published.lease.is_valid(self.0.clock.boottime()) => NodeState::Stale,
             state => state,
         }

@@ -24,8 +24,9 @@ use super::{
     Target,
     answers::{AsOf, Known, Touched},
     feed::{Batch, Cursor, Link, Row, Tag},
-    filter::{Filter, IDS_PER_CHECK, Settings},
+    filter::{IDS_PER_CHECK, Settings},
     known::Exact,
+    memory::{Kind, Memory},
     shared::{AtomicI64, AtomicU8, AtomicU64, Mutex, MutexGuard, Ordering},
     term::Lease,
 };
@@ -58,7 +59,7 @@ pub struct Published {
     /// Known beyond this node's checks: to whoever signs and verifies.
     pub revoked: RevokedKeys,
     /// For who fills it; a check goes through [`View`].
-    pub filter: Filter,
+    pub memory: Memory,
     known: Known,
     touched: Touched,
     /// Where the history stands; its lock makes one applier at a time.
@@ -107,13 +108,13 @@ impl View<'_> {
 
     /// Which of the keys may be revoked: bit `i` stands for `keys[i]`.
     pub fn probe(&self, keys: &[u128; IDS_PER_CHECK]) -> u8 {
-        self.published.filter.probe(keys)
+        self.published.memory.probe(keys)
     }
 }
 
 impl Published {
     /// Nothing yet.
-    pub fn new(ledger: LedgerId, lease: Lease, settings: Settings, now: Timestamp) -> Self {
+    pub fn new(ledger: LedgerId, lease: Lease, kind: Kind, settings: Settings, now: Timestamp) -> Self {
         Self {
             ledger,
             state: AtomicU8::new(NodeState::Cold as u8),
@@ -122,7 +123,7 @@ impl Published {
             loads: AtomicU64::new(0),
             floor: AtomicI64::new(0),
             revoked: RevokedKeys::default(),
-            filter: Filter::new(settings, now),
+            memory: Memory::new(kind, settings, now),
             known: Known::new(),
             touched: Touched::new(),
             cursor: Mutex::new(Cursor { seq: Seq(0), tag: Tag(0) }),
@@ -226,13 +227,28 @@ impl Published {
         }
         self.raise_floor(&batch.rows);
         self.revoked.insert(keys(&batch.rows));
-        let is_full = self.filter.insert(entries(&batch.rows));
+        let is_full = self.memory.insert(entries(&batch.rows));
         for (key, _) in entries(&batch.rows) {
             self.touched.touch(key, batch.cursor.seq);
         }
         *cursor = batch.cursor;
         self.applied.store(batch.cursor.seq.0, Ordering::Release);
         (link, is_full)
+    }
+
+    /// Goes on to where the ledger is: where nothing is kept of its rows, nothing is missed by that.
+    pub fn skip_to(&self, head: Cursor, floor: Generation) {
+        let mut cursor = self.lock();
+        if self.memory.is_nothing() && head.seq > cursor.seq {
+            self.raise_floor_to(floor);
+            *cursor = head;
+            self.applied.store(head.seq.0, Ordering::Release);
+        }
+    }
+
+    /// Whether this node has loaded and, where it needs one, has a lease, valid or over.
+    pub fn has_begun(&self) -> bool {
+        self.lease.is_given() && self.state() == NodeState::Live
     }
 
     /// Whether everything up to `head` is applied, and the history is the one that `head` is of, as far as it tells.

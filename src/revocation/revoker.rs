@@ -23,11 +23,13 @@ use crate::{
 
 use super::{
     Target,
+    asked::{AskedError, Store},
     feed::Link,
     herald::Herald,
-    lease::Authority,
-    ledger::{Act, Counts, Done, Kept, Ledger, Outcome},
+    lease::{self, Authority},
+    ledger::{Act, Counts, Done, Kept, Ledger, ManyKind, Outcome},
     node::{Node, Reach},
+    strategy::Enforcement,
     sync::{LoadError, NodeState, Replica},
 };
 
@@ -49,6 +51,14 @@ const AUDIT: Duration = Duration::from_secs(2);
 /// Tries to read the ledger again before the acts that wait are told that it cannot be done now.
 const RELOADS: usize = 10;
 
+/// How long a receipt waits for a store that does not take a revocation, before [`lease::wait`] makes it longer: as long
+/// as for a dead node under the default lease.
+const STORE_WAIT: Duration = Duration::from_secs(10);
+
+/// Between two tries to tell the store, at first and at most.
+const STORE_PAUSE: Duration = Duration::from_millis(20);
+const STORE_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// What a revocation answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -63,6 +73,10 @@ pub struct Receipt {
     /// Every check that begins after this receipt denies. If not, it is recorded and durable, and will be in force on
     /// every node no later than the longest hold allows.
     pub complete: bool,
+    /// When the last token that this has taken back expires, in RFC 3339: told where nothing else takes it back
+    /// (`revocation.strategy` is `stateless`), and `complete` is false for that long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force_at: Option<String>,
     /// From the call to this receipt, in milliseconds.
     pub elapsed_ms: f64,
 }
@@ -103,6 +117,9 @@ pub enum RevokeError {
     /// It is recorded and durable, but this node could not apply it yet; it will, before it answers checks again.
     #[error("recorded, but not in force yet: {0}")]
     Unapplied(Arc<LoadError>),
+    /// There are no tokens: credentials are opaque sessions. Nothing was done.
+    #[error("credentials are sessions here, and there are no tokens to revoke: end the session")]
+    NoTokens,
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
@@ -175,6 +192,9 @@ pub struct Revoker {
     pub(super) clock: Clock,
     replica: Arc<Replica>,
     node: Option<Node>,
+    ledger: Ledger,
+    enforcement: Enforcement,
+    has_tokens: bool,
 }
 
 impl Revoker {
@@ -190,8 +210,32 @@ impl Revoker {
         let (jobs, waiting) = mpsc::channel(queue);
         let clock = ledger.clock().source().clone();
         let bulk = Arc::default();
-        let revoker = Self { jobs, bulk, clock: clock.clone(), replica: Arc::clone(&replica), node: node.clone() };
-        (revoker, Recorder { waiting, desk: Desk { ledger, replica, clock, metrics, node, herald: None } })
+        let revoker = Self {
+            jobs,
+            bulk,
+            clock: clock.clone(),
+            replica: Arc::clone(&replica),
+            node: node.clone(),
+            ledger: ledger.clone(),
+            enforcement: Enforcement::Nodes,
+            has_tokens: true,
+        };
+        let desk = Desk { ledger, replica, clock, metrics, node, herald: None, enforcement: Enforcement::Nodes };
+        (revoker, Recorder { waiting, desk })
+    }
+
+    /// With another way for a revocation to come in force. The [`Recorder`] is given the same.
+    #[must_use]
+    pub fn enforcing(mut self, enforcement: Enforcement) -> Self {
+        self.enforcement = enforcement;
+        self
+    }
+
+    /// Without tokens: an act that names one is refused, since it would end nothing.
+    #[must_use]
+    pub const fn without_tokens(mut self) -> Self {
+        self.has_tokens = false;
+        self
     }
 
     /// Records an act and waits until it is in force. The act goes on if the caller does not.
@@ -207,6 +251,14 @@ impl Revoker {
     /// # Errors
     /// [`RevokeError`].
     pub async fn begin(&self, act: Act) -> Result<Pending, RevokeError> {
+        let names_token = match &act {
+            Act::Token(_) => true,
+            Act::Many(many) => many.kind == ManyKind::Token,
+            _ => false,
+        };
+        if names_token && !self.has_tokens {
+            return Err(RevokeError::NoTokens);
+        }
         let (recorded, outcome) = oneshot::channel();
         let (in_force, reached) = oneshot::channel();
         let since = self.clock.boottime();
@@ -220,15 +272,58 @@ impl Revoker {
     }
 
     /// How far a revocation has come by now, as far as this node has heard; `None` if no node has recorded it that this
-    /// one knows of.
+    /// one knows of. Where nodes have it in memory this waits for nobody; elsewhere the ledger and the store are asked.
+    pub async fn progress(&self, seq: Seq) -> Option<Reach> {
+        if !self.has_heard(seq) {
+            return None;
+        }
+        if self.enforcement.is_by_nodes() {
+            return Some(self.reach(seq));
+        }
+        let is_complete = match self.settle_again(seq).await {
+            Ok(is_complete) => is_complete,
+            Err(error) => {
+                tracing::debug!(%error, "how far a revocation has come cannot be told");
+                false
+            }
+        };
+        Some(self.all_or_none(is_complete))
+    }
+
+    /// Whether this node has heard that a number was recorded.
     #[must_use]
-    pub fn progress(&self, seq: Seq) -> Option<Reach> {
+    pub fn has_heard(&self, seq: Seq) -> bool {
         let applied = self.replica.applied();
         let known = self.node.as_ref().map_or(applied, |node| node.head().max(applied));
-        (seq > Seq(0) && seq <= known).then(|| self.reach(seq))
+        seq > Seq(0) && seq <= known
+    }
+
+    /// Whether a transaction of the past is in force. What the store may have missed it is told again.
+    async fn settle_again(&self, seq: Seq) -> Result<bool, AskedError> {
+        let page = self.ledger.page(Seq(seq.0 - 1)).await?;
+        // What is pruned has been over for a day.
+        let Some(batch) = page.first().filter(|batch| batch.cursor.seq == seq) else { return Ok(true) };
+        let now = self.ledger.clock().now();
+        match &self.enforcement {
+            Enforcement::Expiry => Ok(batch.rows.iter().all(|row| row.until < now)),
+            Enforcement::Store(store) => {
+                let targets: Vec<Target> = batch.rows.iter().map(|row| row.target).collect();
+                store.settle(&targets, seq).await.map(|()| !store.is_open(seq))
+            }
+            Enforcement::Database | Enforcement::Nodes => Ok(true),
+        }
+    }
+
+    /// Where every node asks the same, all of them deny or none does.
+    fn all_or_none(&self, is_complete: bool) -> Reach {
+        let of = u32::try_from(self.node.as_ref().map_or(1, Node::members).max(1)).unwrap_or(u32::MAX);
+        Reach { nodes: if is_complete { of } else { 0 }, of, is_complete }
     }
 
     fn reach(&self, seq: Seq) -> Reach {
+        if !self.enforcement.is_by_nodes() {
+            return self.all_or_none(false);
+        }
         if let Some(node) = &self.node {
             return node.reach(seq);
         }
@@ -239,12 +334,19 @@ impl Revoker {
 
     fn receipt(&self, done: Done, reach: Reach, since: BootInstant) -> Revoked {
         let elapsed = self.clock.boottime().since(since);
+        // The answer of whoever waited says only whether.
+        let reach = if self.enforcement.is_by_nodes() { reach } else { self.all_or_none(reach.is_complete) };
+        let in_force_at = matches!(self.enforcement, Enforcement::Expiry).then(|| {
+            let now = self.ledger.clock().now();
+            (now + self.ledger.lifetimes().entry(now)).to_string()
+        });
         let receipt = Receipt {
             seq: done.seq,
             revoked: done.target,
             already: done.already,
             applied: Applied { nodes: reach.nodes, of: reach.of },
             complete: reach.is_complete,
+            in_force_at,
             elapsed_ms: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
         };
         Revoked { receipt, kept: done.kept }
@@ -274,6 +376,7 @@ struct Desk {
     /// This node among others; `None` where one process is all there is.
     node: Option<Node>,
     herald: Option<Herald>,
+    enforcement: Enforcement,
 }
 
 /// Acts that are committed, and wait for the other nodes.
@@ -283,7 +386,15 @@ struct Committed {
     seq: Seq,
     /// Read after the commit was acknowledged.
     at: BootInstant,
-    authority: Authority,
+    rest: Rest,
+}
+
+/// What is left to do after a commit.
+enum Rest {
+    /// To wait for nodes.
+    Nodes(Authority),
+    /// To tell the store.
+    Store(Store, Vec<Target>),
 }
 
 impl Recorder {
@@ -291,6 +402,13 @@ impl Recorder {
     #[must_use]
     pub fn telling(mut self, herald: Herald) -> Self {
         self.desk.herald = Some(herald);
+        self
+    }
+
+    /// With another way for a revocation to come in force.
+    #[must_use]
+    pub fn enforcing(mut self, enforcement: Enforcement) -> Self {
+        self.desk.enforcement = enforcement;
         self
     }
 
@@ -372,16 +490,19 @@ impl Desk {
         let link = recorded.batch.as_ref().map(|batch| {
             self.metrics.ledger_head_seq.set(batch.cursor.seq.0);
             let link = self.replica.apply(batch);
-            if let Some(herald) = &self.herald {
+            if let Some(herald) = self.herald.as_ref().filter(|_| self.enforcement.is_by_nodes()) {
                 herald.tell(batch);
             }
             link
         });
+        if !self.enforcement.is_by_nodes() {
+            return self.enforce(jobs, recorded.outcomes, at);
+        }
         if let (Some(node), Some(authority)) = (&self.node, recorded.authority) {
             node.recorded(link);
             let seq = last(&recorded.outcomes);
             let jobs = self.tell(jobs, recorded.outcomes);
-            return (!jobs.is_empty()).then_some(Committed { jobs, seq, at, authority });
+            return (!jobs.is_empty()).then_some(Committed { jobs, seq, at, rest: Rest::Nodes(authority) });
         }
         // Also what was there already must be in force here.
         let is_behind = last(&recorded.outcomes) > self.replica.applied();
@@ -395,6 +516,56 @@ impl Desk {
         let jobs = self.tell(jobs, recorded.outcomes);
         self.answer(jobs, &reach);
         None
+    }
+
+    /// What was committed is in force where every check asks the ledger, and never before it expires where none asks
+    /// anything. A store has to be told; that is left to do.
+    fn enforce(&self, jobs: Vec<Job>, outcomes: Vec<Outcome>, at: BootInstant) -> Option<Committed> {
+        let seq = last(&outcomes);
+        // Also of what was there already: whoever recorded it may have ended before the store was told.
+        let targets = || jobs.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
+        let rest = match &self.enforcement {
+            Enforcement::Store(store) => {
+                Some(Rest::Store(store.clone(), targets().flat_map(|(job, _)| job.act.targets()).collect()))
+            }
+            _ => None,
+        };
+        let jobs = self.tell(jobs, outcomes);
+        if let Some(rest) = rest {
+            return (!jobs.is_empty()).then_some(Committed { jobs, seq, at, rest });
+        }
+        let is_complete = matches!(self.enforcement, Enforcement::Database);
+        self.answer(jobs, &Ok(Reach { nodes: 0, of: 0, is_complete }));
+        None
+    }
+
+    /// Tells the store until it has taken everything. Whoever waits is answered within the time that a dead node would
+    /// take where nodes are waited for; then the receipt is not complete, and the store is told still.
+    async fn tell_store(
+        &self,
+        store: &Store,
+        targets: &[Target],
+        mut committed: Option<(Vec<Job>, BootInstant)>,
+        seq: Seq,
+    ) {
+        let _open = store.open(seq);
+        let mut pause = STORE_PAUSE;
+        loop {
+            let told = store.settle(targets, seq).await;
+            let is_late =
+                committed.as_ref().is_some_and(|(_, at)| self.clock.boottime().since(*at) > lease::wait(STORE_WAIT));
+            if (told.is_ok() || is_late)
+                && let Some((jobs, _)) = committed.take()
+            {
+                self.answer(jobs, &Ok(Reach { nodes: 0, of: 0, is_complete: told.is_ok() }));
+            }
+            match told {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, %seq, "a revocation is recorded and not in force yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(STORE_PAUSE_MAX);
+        }
     }
 
     /// Tells whoever asked what was recorded. Returns the acts that have something to wait for.
@@ -423,7 +594,11 @@ impl Desk {
 
     /// Waits until what was committed is in force everywhere, and answers.
     async fn wait(&self, committed: Committed) {
-        let Committed { jobs, seq, at, authority } = committed;
+        let Committed { jobs, seq, at, rest } = committed;
+        let authority = match rest {
+            Rest::Nodes(authority) => authority,
+            Rest::Store(store, targets) => return self.tell_store(&store, &targets, Some((jobs, at)), seq).await,
+        };
         let Some(node) = &self.node else { return };
         // Acts that share a transaction share the wait for its last number.
         let reach = node.reached(seq, at, authority).await;

@@ -19,6 +19,7 @@ use super::{
     filter::{Settings, Stats},
     lease::Lease,
     ledger::Ledger,
+    memory::Kind,
     published::{Published, entries, keys},
     recent::Recent,
 };
@@ -57,11 +58,17 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A replica that has read nothing yet.
+    /// A replica that has read nothing yet, and keeps what it reads in a filter.
     #[must_use]
     pub fn new(ledger: LedgerId, settings: Settings, now: Timestamp) -> Self {
+        Self::keeping(Kind::Filter, ledger, settings, now)
+    }
+
+    /// A replica that has read nothing yet, with another kind of memory.
+    #[must_use]
+    pub fn keeping(kind: Kind, ledger: LedgerId, settings: Settings, now: Timestamp) -> Self {
         Self {
-            published: Published::new(ledger, Lease::unlimited(), settings, now),
+            published: Published::new(ledger, Lease::unlimited(), kind, settings, now),
             growth: Notify::new(),
             recent: None,
             rebuilding: tokio::sync::Mutex::new(()),
@@ -101,6 +108,30 @@ impl Replica {
         self.published.applied()
     }
 
+    /// Whether this node keeps nothing of what is revoked, as its checks ask elsewhere.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        self.published.memory.is_nothing()
+    }
+
+    /// Whether this node may answer checks that ask elsewhere: it has loaded, and registered if it is one of several.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.published.has_begun()
+    }
+
+    /// Goes on to where the ledger is, if this node keeps nothing of its rows but the keys that were taken back.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn skip_to(&self, head: Cursor, floor: Generation, ledger: &Ledger) -> Result<(), DatabaseError> {
+        if head.seq > self.applied() {
+            self.published.revoked.insert(ledger.revoked_keys().await?);
+            self.published.skip_to(head, floor);
+        }
+        Ok(())
+    }
+
     /// The generation below which every token is dead.
     #[must_use]
     pub fn floor(&self) -> Generation {
@@ -116,7 +147,7 @@ impl Replica {
     /// Figures of the filter.
     #[must_use]
     pub fn filter(&self) -> Stats {
-        self.published.filter.stats()
+        self.published.memory.stats()
     }
 
     /// Stops answering checks until the next load.
@@ -139,6 +170,13 @@ impl Replica {
     /// Applies one transaction, if it is the next one. When this returns [`Link::Next`] or [`Link::Known`], every
     /// check that begins later sees it.
     pub fn apply(&self, batch: &Batch) -> Link {
+        if self.is_blind() && self.state() == NodeState::Live && batch.ledger == self.ledger() {
+            // What others have recorded in between is nothing to this node.
+            self.published.revoked.insert(keys(&batch.rows));
+            self.published.raise_floor(&batch.rows);
+            self.published.skip_to(batch.cursor, self.floor());
+            return Link::Known;
+        }
         let (link, is_full) = self.published.apply(batch);
         if is_full {
             self.growth.notify_one();
@@ -170,7 +208,7 @@ impl Replica {
     /// Waits until the filter has reached its design load.
     pub async fn wants_growth(&self) {
         // A signal may be left over from before the last rebuild.
-        while !self.published.filter.is_full() {
+        while !self.published.memory.is_full() {
             self.growth.notified().await;
         }
     }
@@ -186,7 +224,7 @@ impl Replica {
     /// Drops what has expired from the filter, as whole generations. Returns whether a new generation was opened.
     pub fn rotate(&self, ledger: &Ledger) -> bool {
         let now = ledger.clock().now();
-        self.published.filter.rotate(now, ledger.lifetimes().entry(now))
+        self.published.memory.rotate(now, ledger.lifetimes().entry(now))
     }
 
     async fn rebuild(&self, ledger: &Ledger) -> Result<Cursor, LoadError> {
@@ -195,10 +233,13 @@ impl Replica {
         let head = ledger.head().await?;
         // Begun before the pages are read: what is applied from here on is noted, what was applied before is committed
         // and will be read.
-        let mut rebuild = self.published.filter.begin_rebuild(head.live);
+        let mut rebuild = self.published.memory.begin_rebuild(head.live);
         self.published.raise_floor_to(head.floor);
         // After the head: what is committed later is in the pages.
         self.published.revoked.insert(ledger.revoked_keys().await?);
+        if self.is_blind() {
+            return Ok(head.cursor);
+        }
         let mut at: Option<Cursor> = None;
         let mut after = head.live_after;
         loop {
@@ -215,7 +256,7 @@ impl Replica {
                 self.published.raise_floor(&batch.rows);
                 self.published.revoked.insert(keys(&batch.rows));
                 for (key, until) in entries(&batch.rows).filter(|(_, until)| *until >= now) {
-                    rebuild.segment.insert(key, until);
+                    rebuild.insert(key, until);
                 }
             }
         }

@@ -130,6 +130,18 @@ impl fmt::Debug for Family {
     }
 }
 
+/// A session's row as a check sees it where every request looks it up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) subject: Subject,
+    pub(super) generation: Generation,
+    pub(super) roles: Vec<String>,
+    /// The ledger's last number at that moment.
+    pub(super) seq: Seq,
+    /// As in [`Family`].
+    pub(super) is_alive: bool,
+}
+
 /// The table of sessions.
 #[derive(Debug, Clone)]
 pub struct Devices {
@@ -269,6 +281,36 @@ impl Devices {
             burst: (row.int("burst_counter")?, Timestamp::from_millis(row.int("burst_at")?)),
             generation: Generation(generation),
             expires_at,
+        }))
+    }
+
+    /// A session as a check sees it, in one statement. For a node that has `applied` so much.
+    pub(super) async fn seen(
+        &self,
+        id: SessionId,
+        epoch: LedgerId,
+        now: Timestamp,
+        applied: Seq,
+    ) -> Result<Option<Seen>, DatabaseError> {
+        let row = sql("SELECT s.generation, s.expires_at, s.ended_at, h.ledger, h.floor, h.seq AS head_seq,
+                              u.id, u.roles, u.banned_at
+                       FROM head h LEFT JOIN sessions s ON s.id = $1 LEFT JOIN users u ON u.id = s.user_id")
+        .bind(id.uuid())
+        .fetch_one(&mut self.database.read().await?)
+        .await?;
+        is_current(&row, applied)?;
+        let Some(user) = row.opt_uuid("id")? else { return Ok(None) };
+        let generation = row.int("generation")?;
+        Ok(Some(Seen {
+            subject: user.into(),
+            generation: Generation(generation),
+            roles: users::roles(&row)?,
+            seq: Seq(row.int("head_seq")?),
+            is_alive: row.opt_int("ended_at")?.is_none()
+                && now.as_millis() < row.int("expires_at")?
+                && generation >= row.int("floor")?
+                && LedgerId::from(row.uuid("ledger")?) == epoch
+                && row.opt_int("banned_at")?.is_none(),
         }))
     }
 

@@ -113,7 +113,7 @@ impl Sessions {
                 }
                 Turn::Same => {
                     let counter = u32::try_from(family.counter).map_err(|_| Error::Credential(OVER))?;
-                    let granted = self.grant_again(&claimed, &family, now, counter, family.expires_at);
+                    let granted = self.grant_again(&claimed, &family, now, counter, family.expires_at).await?;
                     return Ok(Renewed { granted, is_absorbed: true });
                 }
                 Turn::Reused => return Err(self.end_family(&claimed, &family, client, patience).await?),
@@ -140,28 +140,28 @@ impl Sessions {
         else {
             return Ok(None);
         };
-        let granted = self.grant_again(claimed, family, now, counter, expires_at);
+        let granted = self.grant_again(claimed, family, now, counter, expires_at).await?;
         Ok(Some(Renewed { granted, is_absorbed: false }))
     }
 
-    fn grant_again(
+    async fn grant_again(
         &self,
         claimed: &Claimed,
         family: &Family,
         now: Timestamp,
         counter: u32,
         expires_at: Timestamp,
-    ) -> Granted {
+    ) -> Result<Granted, Error> {
         let identity = Identity { session: claimed.session, subject: family.user.id };
         let kept = Kept { generation: family.generation, roles: family.user.roles.clone(), expires_at };
-        Granted {
+        Ok(Granted {
             user: family.user.clone(),
             session: claimed.session,
-            access: self.issue(self.0.issuer.window(now), identity, kept),
+            access: self.issue(self.0.issuer.window(now), identity, kept).await?,
             refresh: self.0.refresh.issue(claimed.session, counter, &family.secret),
             refresh_life: expires_at.since(now),
             csrf: self.csrf_token(claimed.session),
-        }
+        })
     }
 
     /// Ends the session of a token that somebody has used before, and says so when that is in force everywhere.
@@ -190,7 +190,8 @@ impl Sessions {
             Err(error) => return Err(error.into()),
         };
         let receipt = pending.receipt(patience).await?.receipt;
-        Ok(if receipt.complete { Error::Reused } else { Error::Ending })
+        // Where nothing but time takes tokens back, there is nothing to wait for.
+        Ok(if receipt.complete || receipt.in_force_at.is_some() { Error::Reused } else { Error::Ending })
     }
 }
 

@@ -11,7 +11,7 @@ use kickout::{
     database::Database,
     ids::{Generation, KeyId, SessionId, Subject, TokenId},
     revocation::{
-        Act, Checker, Ignorance, Presented, Receipt, Revoker, Verdict,
+        Act, Checker, Ignorance, Presented, Receipt, Revoker, Strategy, Verdict,
         filter::Settings,
         herald::Herald,
         lease::{Nodes, wait},
@@ -57,6 +57,8 @@ impl Member {
             serve_for: Duration::ZERO,
             pull: HOLD / 10,
             name: name.to_owned(),
+            strategy: Strategy::Hybrid,
+            store: None,
             memo: None,
         };
         let node = Node::new(settings, ledger.clone(), Arc::clone(&replica), herald, Metrics::new());

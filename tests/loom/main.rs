@@ -78,12 +78,16 @@ mod shared;
 
 #[path = "../../src/revocation/answers.rs"]
 mod answers;
-#[expect(dead_code, reason = "figures for operators")]
 #[path = "../../src/revocation/filter.rs"]
 mod filter;
+#[expect(dead_code, reason = "the models are of the filter")]
+#[path = "../../src/revocation/memory.rs"]
+mod memory;
 #[expect(dead_code, reason = "what the models do not ask")]
 #[path = "../../src/revocation/published.rs"]
 mod published;
+#[path = "../../src/revocation/set.rs"]
+mod set;
 #[expect(dead_code, reason = "how long a lease still is")]
 #[path = "../../src/revocation/term.rs"]
 mod term;

@@ -21,6 +21,7 @@ use crate::{
     filter::Settings,
     ids::{Generation, LedgerId, Seq},
     known::Exact,
+    memory::Kind,
     published::{Published, Sight},
     term::Lease,
 };
@@ -113,7 +114,7 @@ impl World {
     pub fn cold(lease: Lease) -> Arc<Self> {
         // One in a billion: no probe is wrong by chance here.
         let settings = Settings { capacity: 8, false_positives: 1e-9 };
-        let published = Published::new(ledger(), lease, settings, Timestamp::default());
+        let published = Published::new(ledger(), lease, Kind::Filter, settings, Timestamp::default());
         let (committed, flag, clock) = (AtomicI64::new(0), AtomicBool::new(false), AtomicU64::new(0));
         Arc::new(Self { published, committed, flag, clock })
     }
@@ -161,10 +162,10 @@ impl World {
 
     /// Reads the ledger into another filter, as a load and a growth do. Returns up to where.
     pub fn rebuild(&self) -> i64 {
-        let mut rebuild = self.published.filter.begin_rebuild(1);
+        let mut rebuild = self.published.memory.begin_rebuild(1);
         let committed = self.committed.load(Ordering::Relaxed);
         if committed != 0 {
-            rebuild.segment.insert(key(TOKEN), UNTIL);
+            rebuild.insert(key(TOKEN), UNTIL);
         }
         rebuild.finish(Timestamp::default());
         committed
@@ -172,7 +173,7 @@ impl World {
 
     /// Opens another generation of the filter. Returns whether that was due.
     pub fn rotate(&self) -> bool {
-        self.published.filter.rotate(Timestamp::from_millis(1), Duration::from_millis(1))
+        self.published.memory.rotate(Timestamp::from_millis(1), Duration::from_millis(1))
     }
 
     /// A check of the token by this clock.

@@ -44,6 +44,8 @@ pub async fn healthz() -> &'static str {
 #[derive(Debug, Serialize)]
 struct Ready {
     state: &'static str,
+    /// How a request's credential is checked.
+    strategy: &'static str,
     /// Where the second look goes before the ledger.
     blocklist: &'static str,
     applied: Seq,
@@ -68,6 +70,7 @@ pub async fn readyz(State(management): State<Management>) -> Response {
     let status_of = &management.status;
     let body = Ready {
         state: name,
+        strategy: status_of.strategy(),
         blocklist: status_of.blocklist(),
         applied: status_of.applied(),
         head: status_of.head(),

@@ -38,11 +38,11 @@ pub(super) fn keys(prefix: &str, presented: &Presented) -> [String; 3] {
 
 // The ledger's id is in each, so that an entry of an earlier life denies nothing in this one.
 
-fn of_token(prefix: &str, ledger: LedgerId, id: TokenId) -> String {
+pub(super) fn of_token(prefix: &str, ledger: LedgerId, id: TokenId) -> String {
     format!("{prefix}:{ledger}:t:{id}")
 }
 
-fn of_session(prefix: &str, ledger: LedgerId, id: SessionId) -> String {
+pub(super) fn of_session(prefix: &str, ledger: LedgerId, id: SessionId) -> String {
     format!("{prefix}:{ledger}:s:{id}")
 }
 
@@ -63,7 +63,7 @@ pub(super) fn value(row: &Row, now: Timestamp) -> Option<(String, u64)> {
 }
 
 /// A hundred years.
-const LONGEST_LIFE_MS: u64 = 100 * 365 * 24 * 3_600_000;
+pub(super) const LONGEST_LIFE_MS: u64 = 100 * 365 * 24 * 3_600_000;
 
 /// Why these values, in the order of [`keys`], deny a token. Whatever this program has not written denies nothing: the
 /// ledger decides then.

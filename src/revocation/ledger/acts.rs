@@ -58,6 +58,26 @@ pub enum Act {
     Again(Row),
 }
 
+impl Act {
+    /// What it takes back.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Target> {
+        match self {
+            Self::Token(token) => vec![Target::Token(*token)],
+            Self::Session { session, .. } => vec![Target::Session(*session)],
+            Self::Subject { subject, .. }
+            | Self::Password { subject, .. }
+            | Self::Roles { subject, .. }
+            | Self::Ban(subject)
+            | Self::Delete(subject) => vec![Target::Subject(*subject)],
+            Self::Everything => vec![Target::Everything],
+            Self::Key(key) => vec![Target::Key(*key)],
+            Self::Many(many) => many.ids.iter().map(|id| many.kind.target(*id)).collect(),
+            Self::Again(row) => vec![row.target],
+        }
+    }
+}
+
 /// Ids of one kind, at most [`PART`](crate::revocation::bulk::PART).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Many {
