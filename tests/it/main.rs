@@ -21,6 +21,7 @@
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
 //! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
+//! | [`strategies`] | which strategy promises what, by attempts to break it |
 //! | [`one_with_redis`] | one process on SQLite uses a Redis beside it, and misses nothing without |
 //! | [`bulk`] | a hundred thousand ids are one call, and what failed part-way says how far it came |
 //! | [`limits`] | tries and connections are limited, nobody is locked out, and too much to do is never "not logged in" |
@@ -83,6 +84,7 @@ mod refresh_races;
 mod revocation;
 mod secrets;
 mod start_and_stop;
+mod strategies;
 mod tls;
 mod tour;
 mod two_nodes;

@@ -45,6 +45,7 @@ pub(crate) struct Plan {
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     hold: Duration,
+    url: String,
 }
 
 /// One of them.
@@ -109,7 +110,7 @@ impl Plan {
             let seconds = set.map_or(0, |(_, value)| value.strip_suffix('s').unwrap().parse().expect("whole seconds"));
             Duration::from_secs(seconds)
         };
-        let cluster = Cluster { nodes, hold: seconds("__LEASE") + seconds("__SERVE_FOR") };
+        let cluster = Cluster { nodes, hold: seconds("__LEASE") + seconds("__SERVE_FOR"), url: self.url.clone() };
         cluster.all_ready().await;
         cluster
     }
@@ -144,6 +145,11 @@ impl Cluster {
     /// The longest that a receipt may wait for nodes that do not answer.
     pub(crate) fn longest_wait(&self) -> Duration {
         lease::wait(self.hold)
+    }
+
+    /// The database that they share.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) fn node(&self, i: usize) -> &Node {
