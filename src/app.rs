@@ -503,7 +503,7 @@ impl Parts<'_> {
             revoker,
             checker,
             issuer: Issuer::new(Arc::clone(self.keys), Arc::clone(&profile)),
-            verifier: Verifier::new(Arc::clone(self.keys), profile),
+            verifier: Verifier::new(Arc::clone(self.keys), profile).remembering(tokens.verified_cache, metrics.clone()),
             policy: passwords::Policy::new(&passwords)?,
             passwords: Passwords::new(&passwords)?,
             opaque,

@@ -17,9 +17,10 @@
 //! `GET /v1/auth/me` with a cookie: [`app`] has built the router of [`http`], whose layers give the request an id and
 //! its limits. The extractor [`http::extract::Authenticated`] finds the token, applies the CSRF rule of [`csrf`] if the
 //! method is unsafe, and calls [`sessions::Sessions::authenticate`]. That verifies the signature and the claims
-//! ([`tokens::Verifier`], pure CPU) and then asks [`revocation::Checker::check`]: three probes of the
-//! [`revocation::filter`] say "surely not revoked", and the handler answers. Only a "maybe" goes to the answers known
-//! already ([`revocation::known`]) and then to the [`revocation::ledger`].
+//! ([`tokens::Verifier`], pure CPU; the signature of a token that comes again is remembered, and nothing else of it) and
+//! then asks [`revocation::Checker::check`]: three probes of the [`revocation::filter`] say "surely not revoked", and the
+//! handler answers. Only a "maybe" goes to the answers known already ([`revocation::known`]) and then to the
+//! [`revocation::ledger`].
 //!
 //! `POST /v1/auth/logout-all` with the same cookie: the same extractor, then
 //! [`sessions::Sessions::log_out_everywhere`] hands an act to the [`revocation::Revoker`]. Its one recording task

@@ -60,7 +60,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// What the token says.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// Up to where this node had applied revocations when it was checked.
     pub seq: Seq,
 }

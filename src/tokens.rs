@@ -19,14 +19,19 @@
 //! that is about 600 bytes, with 8 roles of 13 letters below 800, and about 250 more under RS256. The caller bounds the
 //! roles: above [`profile::MAX_TOKEN_BYTES`] neither a browser nor the verifier takes the token.
 
+pub mod cache;
 pub mod claims;
 pub mod keys;
 pub mod profile;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use self::{
+    cache::{Digest, VerifiedCache},
+    keys::Keys,
+};
 pub use self::{
     claims::Claims,
     keys::{KeyId, KeyRing},
@@ -35,6 +40,7 @@ pub use self::{
 use crate::{
     clock::Timestamp,
     ids::{Generation, LedgerId, SessionId, Subject, TokenId},
+    telemetry::metrics::Metrics,
 };
 
 /// What the tokens of this deployment have in common.
@@ -165,27 +171,36 @@ fn encode<T: serde::Serialize>(part: &T) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(part).expect("plain values are written as JSON"))
 }
 
-/// What a verified token says, and which key signed it: all that a revocation can name.
+/// What a verified token says, and which key signed it: all that a revocation can name. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// Its claims.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// Its key.
     pub kid: KeyId,
 }
 
-/// Verifies tokens, by the rules of [`profile`].
+/// Verifies tokens, by the rules of [`profile`]. Clones share what is remembered.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     keys: Arc<KeyRing>,
     profile: Arc<Profile>,
+    cache: Option<Arc<VerifiedCache>>,
 }
 
 impl Verifier {
-    /// A verifier that knows the keys of a ring.
+    /// A verifier that knows the keys of a ring, and remembers nothing.
     #[must_use]
     pub const fn new(keys: Arc<KeyRing>, profile: Arc<Profile>) -> Self {
-        Self { keys, profile }
+        Self { keys, profile, cache: None }
+    }
+
+    /// The same verifier, which remembers up to `entries` tokens whose signature it has verified; none if that is 0. What
+    /// it says of a token stays the same: the [`cache`] tells why, and what it takes.
+    #[must_use]
+    pub fn remembering(self, entries: u32, metrics: Metrics) -> Self {
+        let cache = NonZeroU32::new(entries).map(|entries| Arc::new(VerifiedCache::new(entries, metrics)));
+        Self { cache, ..self }
     }
 
     /// The claims of a token that is ours and lives at `now`. `ceiling` is the longest that any token may live, in whole
@@ -194,7 +209,7 @@ impl Verifier {
     /// # Errors
     /// [`Refusal`].
     pub fn verify(&self, token: &str, now: Timestamp, ceiling: Duration) -> Result<Claims, Refusal> {
-        self.verify_with_key(token, now, ceiling).map(|verified| verified.claims)
+        self.verify_with_key(token, now, ceiling).map(|verified| Arc::unwrap_or_clone(verified.claims))
     }
 
     /// Like [`Verifier::verify`], and says which key signed the token, since a key can be revoked too.
@@ -202,22 +217,24 @@ impl Verifier {
     /// # Errors
     /// [`Refusal`].
     pub fn verify_with_key(&self, token: &str, now: Timestamp, ceiling: Duration) -> Result<Verified, Refusal> {
-        let (claims, kid) = profile::verify(token, &self.keys.read(), &self.profile, now, ceiling)?;
-        Ok(Verified { claims, kid })
+        let keys = self.keys.read();
+        // What is longer than any token is not even hashed.
+        let Some(cache) = self.cache.as_deref().filter(|_| token.len() <= profile::MAX_TOKEN_BYTES) else {
+            return self.verify_in_full(token, &keys, now, ceiling);
+        };
+        let digest = Digest::of(token);
+        if let Some(verified) = cache.look(&digest, &keys, now) {
+            profile::check(&verified.claims, &self.profile, now, ceiling)?;
+            return Ok(verified);
+        }
+        let verified = self.verify_in_full(token, &keys, now, ceiling)?;
+        cache.remember(digest, &keys, &verified);
+        Ok(verified)
     }
 
-    /// Whether a token that was verified before would be accepted at `now` too: everything is compared again but the
-    /// signature, which cannot have changed. For a cache that is keyed by a hash of the token's exact bytes.
-    ///
-    /// # Errors
-    /// [`Refusal`]; the same one that [`Verifier::verify`] would give.
-    pub fn verify_again(&self, verified: &Verified, now: Timestamp, ceiling: Duration) -> Result<(), Refusal> {
-        let keys = self.keys.read();
-        if keys.is_revoked(verified.kid) {
-            return Err(Refusal::RevokedKey);
-        }
-        keys.verifying(verified.kid, now).ok_or(Refusal::Key)?;
-        profile::check(&verified.claims, &self.profile, now, ceiling)
+    fn verify_in_full(&self, token: &str, keys: &Keys, now: Timestamp, ceiling: Duration) -> Result<Verified, Refusal> {
+        let (claims, kid) = profile::verify(token, keys, &self.profile, now, ceiling)?;
+        Ok(Verified { claims: Arc::new(claims), kid })
     }
 }
 

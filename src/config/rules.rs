@@ -79,7 +79,7 @@ const DATABASES: [&str; 3] = ["sqlite:", SERVERS[0], SERVERS[1]];
 const REDISES: [&str; 3] = ["redis://", "rediss://", "unix://"];
 
 /// Every key and what it takes. A test holds it against the default configuration, in both directions.
-pub(super) static RULES: [(&str, Rule); 65] = [
+pub(super) static RULES: [(&str, Rule); 66] = [
     ("data_dir", Rule::Directory),
     ("http.listen", Rule::Address),
     ("http.tls_certificate", Rule::File),
@@ -114,6 +114,7 @@ pub(super) static RULES: [(&str, Rule); 65] = [
     ("tokens.key_lead", Rule::Time(secs(0), days(7))),
     ("tokens.key_rotation", Rule::Time(secs(0), days(3650))),
     ("tokens.key_encryption_key", Rule::Key),
+    ("tokens.verified_cache", Rule::Whole(0, 1_000_000)),
     ("sessions.refresh_grace", Rule::Time(secs(0), secs(300))),
     ("sessions.idle", Rule::Time(secs(60), days(400))),
     // A browser keeps no cookie longer than 400 days (RFC 6265bis).

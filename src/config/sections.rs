@@ -245,6 +245,9 @@ pub struct Tokens {
     pub key_rotation: Span,
     /// 32 bytes in hexadecimal that encrypt signing keys and the server's secret, in the data folder and in PostgreSQL.
     pub key_encryption_key: Secret,
+    /// How many tokens are remembered whose signature was verified, so that it is not verified again: 0 (none) to
+    /// 1,000,000. Each takes 1 KiB at most, or several places.
+    pub verified_cache: u32,
 }
 
 impl Default for Tokens {
@@ -259,6 +262,7 @@ impl Default for Tokens {
             key_lead: Span::from_mins(10),
             key_rotation: Span::from_days(90),
             key_encryption_key: Secret::default(),
+            verified_cache: 8192,
         }
     }
 }

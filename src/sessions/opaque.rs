@@ -172,7 +172,7 @@ impl Sessions {
                 }
             },
         };
-        Ok(Caller { claims: opaque.claims(named, kept, epoch), seq })
+        Ok(Caller { claims: opaque.claims(named, kept, epoch).into(), seq })
     }
 
     /// A credential for a session whose row was just written or read.

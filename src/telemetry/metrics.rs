@@ -176,6 +176,16 @@ label! {
 }
 
 label! {
+    /// What came of a look for a token among those whose signature was verified before.
+    TokenCacheOutcome as "outcome" {
+        /// Its signature was not verified again.
+        Hit = "hit",
+        /// It was verified in full.
+        Miss = "miss",
+    }
+}
+
+label! {
     /// What a revocation names.
     RevocationKind as "kind" {
         /// One access token.
@@ -409,6 +419,8 @@ metrics! {
         "New certificates or keys that could not be taken up.";
     token_refusals_total: Open<Counter>, COUNT,
         "Tokens refused before any question of revocation, by reason.";
+    token_cache_looks_total: Family<Counter, TokenCacheOutcome>, COUNT,
+        "Looks for a token among those whose signature was verified before, by what came of it.";
 
     checks_total: Family<Counter, CheckLabels>, COUNT,
         "Checks of a token, by verdict, cause, and the tier that answered.";

@@ -27,10 +27,10 @@
 mod key;
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -150,6 +150,28 @@ impl Key {
     }
 }
 
+/// Names one key of a ring as it was read: not a key of this id, but that very value. What is read again, from the same
+/// file too, is another one.
+///
+/// It keeps no private key in memory: once the ring has dropped the key, all that is left is an address that nothing else
+/// can have.
+#[derive(Clone)]
+pub struct KeyMark(Weak<Key>);
+
+#[cfg(test)]
+impl KeyMark {
+    /// Whether the key is in memory.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl fmt::Debug for KeyMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyMark(…)")
+    }
+}
+
 /// The keys as they are at one moment. Never empty.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "it is a list of keys, and what is known of all of them")]
@@ -195,6 +217,19 @@ impl Keys {
     pub fn verifying(&self, kid: KeyId, now: Timestamp) -> Option<&VerifyingKey> {
         let index = self.position(kid)?;
         (self.state(index, now) != KeyState::Retired).then(|| self.keys[index].signing.verifying())
+    }
+
+    /// What names the key of this id as it is now, if there is one.
+    #[must_use]
+    pub fn mark(&self, kid: KeyId) -> Option<KeyMark> {
+        self.position(kid).map(|index| KeyMark(Arc::downgrade(&self.keys[index])))
+    }
+
+    /// Whether a key that was in the ring is in it still, that very value, and verifies at `now`.
+    #[must_use]
+    pub fn verifies_still(&self, mark: &KeyMark, now: Timestamp) -> bool {
+        let index = self.keys.iter().position(|key| Arc::as_ptr(key) == mark.0.as_ptr());
+        index.is_some_and(|index| self.state(index, now) != KeyState::Retired)
     }
 
     /// All keys, in the order in which they sign.

@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 26] = [
     ("lifecycle", &["secret"]),
     ("instance", &["config", "secret"]),
     // The domain.
-    ("tokens", &["clock", "ids", "revoked_keys", "secret"]),
+    ("tokens", &["clock", "ids", "revoked_keys", "secret", "telemetry"]),
     ("passwords", &["secret"]),
     ("revocation", &["clock", "database", "ids", "revoked_keys", "secret", "telemetry"]),
     ("limits", &["clock", "ids", "revocation::blocklist", "secret", "telemetry"]),

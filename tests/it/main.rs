@@ -43,6 +43,7 @@
 //! | [`fault_postgres`] | PostgreSQL stopped or restored costs nothing acknowledged, and nothing that ends from then on |
 //! | [`fault_redis`] | Redis gone, empty, evicting, cut off or behind costs no check, no logout and no revocation |
 //! | [`fault_stale`] | what checks answer when the lease is over is the policy's to say |
+//! | [`token_cache`] | a token whose signature is remembered is checked like any other |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`checklist`] | each line of the security checklist names tests that exist |
 //! | [`architecture`] | dependencies between modules point one way |
@@ -86,6 +87,7 @@ mod secrets;
 mod start_and_stop;
 mod strategies;
 mod tls;
+mod token_cache;
 mod tour;
 mod two_nodes;
 mod vault;

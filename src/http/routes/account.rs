@@ -31,7 +31,7 @@ pub async fn me(
     Ok(Json(Me {
         subject: user.id,
         username: user.username,
-        roles: caller.claims.roles,
+        roles: caller.claims.roles.clone(),
         session: caller.claims.sid,
         expires_at: Timestamp::from_millis(caller.claims.exp * 1000),
     }))
