@@ -23,7 +23,7 @@
 //! - *Time to ready*: open the database file, open the ledger, load the filter. The file is in the system's page cache.
 //! - *What a write costs*: a recorded row, an applied row, an entry of the filter with its share of merges.
 //! - *What revocation adds to a stateless check*: a token's signature verified and its ids checked, beside the former
-//!   alone.
+//!   alone; and what a few revoked signing keys, among which a check then has to look, add to a check.
 //!
 //! The filter is seen in three states. *Loaded*: one generation with room for half as much again, as after a start.
 //! *Full*: one generation at its design load. *Two full*: the worst, just before the older of two full generations is

@@ -7,7 +7,7 @@ use super::{
     machine::Machine,
     memory::Memory,
     rounds::{Spread, Timed},
-    speed::{FirstSight, Insert, Ratio},
+    speed::{FirstSight, Insert, Ratio, RevokedKeysCost},
     tokens::Tokens,
     world::Recording,
 };
@@ -48,5 +48,8 @@ pub(crate) struct Size {
     pub(crate) first_sight: Vec<FirstSight>,
     pub(crate) timed: Vec<Timed>,
     pub(crate) ratios: Vec<Ratio>,
+    /// Earlier results have none.
+    #[serde(default)]
+    pub(crate) revoked_keys: Option<RevokedKeysCost>,
     pub(crate) insert: Insert,
 }

@@ -1,6 +1,6 @@
 //! Interleaved rounds: every candidate works in many short slices, in turn.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use kickout::clock::Clock;
 use serde::{Deserialize, Serialize};
@@ -42,14 +42,17 @@ fn median(sorted: &[f64]) -> f64 {
 
 /// One candidate.
 pub(crate) struct Arm<'a> {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     work: Box<dyn FnMut(usize) -> Result<u64, Failure> + 'a>,
 }
 
 impl<'a> Arm<'a> {
     /// A candidate: given the number of a slice, it does that slice's work and says how many operations that were.
-    pub(crate) fn new(name: &'static str, work: impl FnMut(usize) -> Result<u64, Failure> + 'a) -> Self {
-        Self { name, work: Box::new(work) }
+    pub(crate) fn new(
+        name: impl Into<Cow<'static, str>>,
+        work: impl FnMut(usize) -> Result<u64, Failure> + 'a,
+    ) -> Self {
+        Self { name: name.into(), work: Box::new(work) }
     }
 }
 
@@ -89,7 +92,7 @@ pub(crate) fn interleave(
     Ok(arms
         .iter()
         .zip(figures)
-        .map(|(arm, rounds)| Timed { name: arm.name.to_owned(), ns: Spread::of(rounds) })
+        .map(|(arm, rounds)| Timed { name: arm.name.clone().into_owned(), ns: Spread::of(rounds) })
         .collect())
 }
 

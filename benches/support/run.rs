@@ -1,6 +1,6 @@
 //! A whole run, from an empty folder to a report.
 
-use kickout::clock::Clock;
+use kickout::{clock::Clock, revoked_keys::RevokedKeys};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
@@ -99,6 +99,9 @@ fn at(
         loaded = again;
         seconds.push(took.as_secs_f64());
     }
+    let revoked_keys = RevokedKeys::default();
+    revoked_keys.insert(speed::revoked_keys());
+    let (keyed, _) = runtime.block_on(world.start_with(revoked_keys))?;
     say("a node has started with all of them")?;
     runtime.block_on(world.age())?;
     let bench = Bench::new(runtime, &world, world.checker(&loaded), world.checker(&world.follower), plan.pool);
@@ -111,6 +114,8 @@ fn at(
     say("valid tokens are accepted")?;
     let timed = bench.compare(plan.rounds)?;
     say("filter, exact sets and checks agree")?;
+    let revoked_keys = Some(bench.with_revoked_keys(&world.checker(&keyed), plan.rounds)?);
+    say("tokens under revoked keys are refused")?;
     let tokens = if is_largest { Some(tokens::measure(&bench, plan.rounds, plan.tokens)?) } else { None };
     say("tokens are verified and checked")?;
     drop(bench);
@@ -127,6 +132,7 @@ fn at(
         first_sight,
         timed,
         ratios,
+        revoked_keys,
         insert,
     };
     Ok((size, tokens))

@@ -9,6 +9,7 @@ use std::{
 
 use kickout::{
     clock::Clock,
+    ids::KeyId,
     revocation::{Cause, Checked, Checker, Presented, Tier, Verdict, filter::Filter},
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ const SLICES: usize = 16;
 
 /// Revoked tokens that the rounds ask for: a quarter of the known answers that a node keeps.
 const HITS: u64 = 16_384;
+
+/// Signing keys that one of two nodes knows to be taken back: a few, since each is an emergency.
+const REVOKED_KEYS: u8 = 3;
 
 /// What the candidates work on.
 pub(crate) struct Bench<'a> {
@@ -49,6 +53,19 @@ pub(crate) struct Ratio {
     pub(crate) rounds: Spread,
 }
 
+impl Ratio {
+    pub(crate) fn between(of: &Timed, to: &Timed) -> Self {
+        Self { of: of.name.clone(), to: to.name.clone(), rounds: Spread::ratio(&of.ns, &to.ns) }
+    }
+}
+
+/// What the look into the signing keys that were taken back costs a check.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RevokedKeysCost {
+    pub(crate) timed: Vec<Timed>,
+    pub(crate) ratio: Ratio,
+}
+
 /// Checks of tokens that were never seen before: false positives cost a look into the ledger here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FirstSight {
@@ -68,6 +85,11 @@ pub(crate) struct Insert {
     pub(crate) plain_ns: Spread,
     /// The merge itself: a writer waits so long, readers do not.
     pub(crate) merge_us: Spread,
+}
+
+/// The keys that were taken back; no token here was signed by one.
+pub(crate) fn revoked_keys() -> impl Iterator<Item = KeyId> {
+    (1..=REVOKED_KEYS).map(|n| KeyId::of([n; 32]))
 }
 
 /// Waits for a check. Most are answered from memory by the first poll, without the runtime.
@@ -140,6 +162,28 @@ impl<'a> Bench<'a> {
             Arm::new("check, two full, hit", |slice| self.all_revoked(&self.aged, part(revoked, slice))),
         ];
         interleave(&Clock::System, rounds, SLICES, arms)
+    }
+
+    /// What the look into the signing keys that were taken back adds: nothing is looked at while there is none, so a
+    /// node with `REVOKED_KEYS` of them is asked in turn with one that has none.
+    pub(crate) fn with_revoked_keys(&self, keyed: &Checker, rounds: usize) -> Result<RevokedKeysCost, Failure> {
+        let token = *self.valid.first().ok_or("no tokens")?;
+        for key in revoked_keys() {
+            let answer = wait(self.runtime, keyed, &Presented { key, ..token });
+            if answer.verdict != Verdict::Revoked(Cause::Key) {
+                return Err(format!("a token under a revoked key was not refused: {answer:?}").into());
+            }
+        }
+        let valid = &self.valid;
+        let arms = vec![
+            Arm::new("check, loaded, miss, no revoked keys", |slice| self.all_active(&self.loaded, part(valid, slice))),
+            Arm::new(format!("check, loaded, miss, {REVOKED_KEYS} revoked keys"), |slice| {
+                self.all_active(keyed, part(valid, slice))
+            }),
+        ];
+        let timed = interleave(&Clock::System, rounds, SLICES, arms)?;
+        let ratio = Ratio::between(&timed[1], &timed[0]);
+        Ok(RevokedKeysCost { timed, ratio })
     }
 
     fn all_active(&self, checker: &Checker, presented: &[Presented]) -> Result<u64, Failure> {
@@ -247,12 +291,6 @@ pub(crate) fn ratios(timed: &[Timed]) -> Vec<Ratio> {
         ("check, two full, miss", "check, loaded, miss"),
         ("check, loaded, hit", "exact set behind a pointer, hit"),
     ];
-    let by_name: HashMap<&str, &Spread> = timed.iter().map(|timed| (timed.name.as_str(), &timed.ns)).collect();
-    PAIRS
-        .into_iter()
-        .filter_map(|(of, to)| {
-            let rounds = Spread::ratio(by_name.get(of)?, by_name.get(to)?);
-            Some(Ratio { of: of.to_owned(), to: to.to_owned(), rounds })
-        })
-        .collect()
+    let by_name: HashMap<&str, &Timed> = timed.iter().map(|timed| (timed.name.as_str(), timed)).collect();
+    PAIRS.into_iter().filter_map(|(of, to)| Some(Ratio::between(by_name.get(of)?, by_name.get(to)?))).collect()
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     report::{Report, Size},
-    rounds::Spread,
+    rounds::{Spread, Timed},
     speed::Ratio,
 };
 
@@ -17,7 +17,8 @@ pub(crate) fn markdown(report: &Report) -> String {
         .and_then(|()| memory(&mut text, &report.sizes))
         .and_then(|()| speed(&mut text, &report.sizes))
         .and_then(|()| ready(&mut text, &report.sizes))
-        .and_then(|()| tokens(&mut text, report));
+        .and_then(|()| tokens(&mut text, report))
+        .and_then(|()| revoked_keys(&mut text, &report.sizes));
     text
 }
 
@@ -110,9 +111,7 @@ fn speed(text: &mut String, sizes: &[Size]) -> std::fmt::Result {
     )?;
     writeln!(text, "| live | what | ns |\n|---:|---|---:|")?;
     for size in sizes {
-        for row in &size.timed {
-            writeln!(text, "| {} | {} | {} |", grouped(size.entries), row.name, spread(&row.ns, 1))?;
-        }
+        timed(text, size.entries, &size.timed, 1)?;
         for row in &size.first_sight {
             let (state, share) = (row.state.name(), format!("{} in {}", row.false_positives, grouped(row.checks)));
             writeln!(
@@ -171,11 +170,29 @@ fn tokens(text: &mut String, report: &Report) -> std::fmt::Result {
     let Some(tokens) = &report.tokens else { return Ok(()) };
     writeln!(text, "\n## What revocation adds to a stateless check ({})\n", tokens.algorithm)?;
     writeln!(text, "| live | what | ns |\n|---:|---|---:|")?;
-    for row in &tokens.timed {
-        writeln!(text, "| {} | {} | {} |", grouped(tokens.entries), row.name, spread(&row.ns, 0))?;
-    }
+    timed(text, tokens.entries, &tokens.timed, 0)?;
     writeln!(text, "\n| live | of | to | ratio |\n|---:|---|---|---:|")?;
     tokens.ratios.iter().try_for_each(|row| ratio(text, tokens.entries, row))
+}
+
+fn revoked_keys(text: &mut String, sizes: &[Size]) -> std::fmt::Result {
+    let measured = || sizes.iter().filter_map(|size| Some((size.entries, size.revoked_keys.as_ref()?)));
+    if measured().next().is_none() {
+        return Ok(());
+    }
+    writeln!(text, "\n## What revoked signing keys add to a check\n")?;
+    writeln!(text, "In rounds of their own, each node with a filter of its own. No key, no look.\n")?;
+    writeln!(text, "| live | what | ns |\n|---:|---|---:|")?;
+    for (entries, found) in measured() {
+        timed(text, entries, &found.timed, 1)?;
+    }
+    writeln!(text, "\n| live | of | to | ratio |\n|---:|---|---|---:|")?;
+    measured().try_for_each(|(entries, found)| ratio(text, entries, &found.ratio))
+}
+
+fn timed(text: &mut String, entries: u64, rows: &[Timed], digits: usize) -> std::fmt::Result {
+    rows.iter()
+        .try_for_each(|row| writeln!(text, "| {} | {} | {} |", grouped(entries), row.name, spread(&row.ns, digits)))
 }
 
 fn ratio(text: &mut String, entries: u64, row: &Ratio) -> std::fmt::Result {

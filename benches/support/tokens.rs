@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ids::Stream,
-    rounds::{Arm, Spread, Timed, interleave},
+    rounds::{Arm, Timed, interleave},
     speed::{Bench, Ratio, wait},
     world::ACCESS_TTL,
 };
@@ -145,8 +145,6 @@ pub(crate) fn measure(bench: &Bench<'_>, rounds: usize, count: u64) -> Result<To
         Arm::new("check, two full", |slice| desk.checked(slice, bench, &bench.aged)),
     ];
     let timed = interleave(&Clock::System, rounds, SLICES, arms)?;
-    let to = &timed[1];
-    let ratio = |of: &Timed| Ratio { of: of.name.clone(), to: to.name.clone(), rounds: Spread::ratio(&of.ns, &to.ns) };
-    let ratios = timed[2..].iter().map(ratio).collect();
+    let ratios = timed[2..].iter().map(|of| Ratio::between(of, &timed[1])).collect();
     Ok(Tokens { algorithm: Algorithm::EdDSA.to_string(), entries: bench.world.entries, timed, ratios })
 }

@@ -12,6 +12,7 @@ use kickout::{
         ledger::Ledger,
         sync::Replica,
     },
+    revoked_keys::RevokedKeys,
     telemetry::metrics::Metrics,
 };
 use serde::{Deserialize, Serialize};
@@ -95,11 +96,17 @@ impl World {
 
     /// Starts a node on the ledger as it is, and says how long that took: open the file, open the ledger, load.
     pub(crate) async fn start(&mut self) -> Result<(Arc<Replica>, Duration), Failure> {
+        self.start_with(RevokedKeys::default()).await
+    }
+
+    /// The same, and these signing keys were taken back.
+    pub(crate) async fn start_with(&mut self, keys: RevokedKeys) -> Result<(Arc<Replica>, Duration), Failure> {
         self.database.close().await;
         let timer = Clock::System;
         let since = timer.boottime();
         (self.database, self.ledger) = open(&self.folder, &self.source).await?;
-        let replica = Arc::new(Replica::new(self.ledger.id(), self.settings, self.ledger.clock().now()));
+        let replica = Replica::new(self.ledger.id(), self.settings, self.ledger.clock().now()).sharing(keys);
+        let replica = Arc::new(replica);
         replica.load(&self.ledger).await?;
         let took = timer.boottime().since(since);
         if replica.filter().entries != usize::try_from(self.entries)? {
