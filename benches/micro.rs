@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench micro                                  the full run, minutes: table, target/bench/micro.json
-//! cargo bench --bench micro -- --out FILE --sizes 10000 --rounds 5 --seed 1
+//! cargo bench --bench micro -- --out FILE --sizes 10000 --filter-sizes 10000 --rounds 5 --seed 1
 //! cargo bench --bench micro -- --table FILE                  the table of an earlier run
 //! cargo bench --bench micro -- --criterion                   distributions per operation, in target/criterion
 //! cargo bench --bench micro -- --smoke                       seconds: checks the answers, prints no figures
@@ -24,6 +24,9 @@
 //! - *What a write costs*: a recorded row, an applied row, an entry of the filter with its share of merges.
 //! - *What revocation adds to a stateless check*: a token's signature verified and its ids checked, beside the former
 //!   alone; and what a few revoked signing keys, among which a check then has to look, add to a check.
+//! - *What the filter's crate costs*: checks of `bloomfilter`, which the product uses, beside `fastbloom` with two
+//!   hashers and an exact set, with their bytes, false positives and time to build. Without a ledger, so at larger sizes
+//!   too.
 //!
 //! The filter is seen in three states. *Loaded*: one generation with room for half as much again, as after a start.
 //! *Full*: one generation at its design load. *Two full*: the worst, just before the older of two full generations is
@@ -53,12 +56,14 @@ mod support {
     pub(crate) mod command;
     pub(crate) mod distributions;
     pub(crate) mod exact;
+    pub(crate) mod filter_crates;
     pub(crate) mod ids;
     pub(crate) mod machine;
     pub(crate) mod memory;
     pub(crate) mod report;
     pub(crate) mod rounds;
     pub(crate) mod run;
+    pub(crate) mod sieves;
     pub(crate) mod speed;
     pub(crate) mod states;
     pub(crate) mod table;
@@ -97,9 +102,13 @@ struct Options {
     /// Measure distributions per operation with criterion.
     #[arg(long)]
     criterion: bool,
-    /// Live revocations.
-    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
-    sizes: Vec<u64>,
+    /// Live revocations, instead of 10 000, 100 000 and 1 000 000.
+    #[arg(long, value_delimiter = ',')]
+    sizes: Option<Vec<u64>>,
+    /// Entries at which the filter's crate is compared with others: those of `--sizes`, or else 10 000, 1 000 000 and
+    /// 10 000 000.
+    #[arg(long, value_delimiter = ',')]
+    filter_sizes: Option<Vec<u64>>,
     /// Rounds of each comparison.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
@@ -120,14 +129,17 @@ fn main() -> ExitCode {
 
 fn start(options: &Options) -> Result<(), Failure> {
     if let Some(kind) = options.resident {
-        let entries = options.sizes.first().copied().unwrap_or_default();
+        let entries = options.sizes.iter().flatten().next().copied().unwrap_or_default();
         return say(&serde_json::to_string(&memory::resident(kind, options.seed, entries)?)?);
     }
     if let Some(file) = &options.table {
         return say(&table::markdown(&read(file)?));
     }
     if options.criterion {
-        return distributions::measure(options.seed, options.sizes.iter().copied().max().unwrap_or(1_000_000));
+        return distributions::measure(
+            options.seed,
+            options.sizes.iter().flatten().copied().max().unwrap_or(1_000_000),
+        );
     }
     if options.smoke || !options.bench {
         let report = run::measure(&Plan::smoke(options.seed), |line| say(&format!("ok  {line}")))?;
@@ -138,7 +150,10 @@ fn start(options: &Options) -> Result<(), Failure> {
         }
         return say("ok  report and table");
     }
-    let plan = Plan::full(options.seed, options.sizes.clone(), options.rounds);
+    let asked = options.filter_sizes.as_ref().or(options.sizes.as_ref());
+    let filter_sizes = asked.cloned().unwrap_or_else(|| vec![10_000, 1_000_000, 10_000_000]);
+    let sizes = options.sizes.clone().unwrap_or_else(|| vec![10_000, 100_000, 1_000_000]);
+    let plan = Plan::full(options.seed, sizes, filter_sizes, options.rounds);
     let report = run::measure(&plan, tell)?;
     write(&options.out, &report)?;
     say(&table::markdown(&read(&options.out)?))

@@ -66,7 +66,7 @@ pub(crate) fn contains_all(filter: &Filter, state: State, ids: Ids, entries: u64
 }
 
 /// Wilson's 95 % interval for a share (Wilson 1927): it holds for small counts too, where the normal one does not.
-fn wilson(found: u64, of: u64) -> (f64, f64) {
+pub(crate) fn wilson(found: u64, of: u64) -> (f64, f64) {
     const Z: f64 = 1.959_964;
     let (found, of) = (float(found), float(of));
     let share = found / of;

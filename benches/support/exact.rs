@@ -36,6 +36,18 @@ impl Hasher for Fold {
 /// An exact set of keys.
 pub(crate) type Set = HashSet<u128, BuildHasherDefault<Fold>>;
 
+/// A set of `count` keys, with room for them from the start.
+pub(crate) fn filled(count: usize, keys: impl Iterator<Item = u128>) -> Set {
+    let mut set = Set::with_capacity_and_hasher(count, BuildHasherDefault::default());
+    set.extend(keys);
+    set
+}
+
+/// What a set's slots take: 16 bytes and a tag each; a power of two slots, at most 7/8 of them in use.
+pub(crate) fn bytes(set: &Set) -> usize {
+    (set.capacity() * 8 / 7).next_power_of_two() * 17
+}
+
 /// The set behind a lock that writers take too.
 #[derive(Debug)]
 pub(crate) struct Locked(RwLock<Set>);

@@ -6,12 +6,14 @@ use kickout::clock::Clock;
 use serde::{Deserialize, Serialize};
 
 /// The crates whose code is on the measured paths.
-const CRATES: [&str; 13] = [
+const CRATES: [&str; 15] = [
     "arc-swap",
     "argon2",
     "aws-lc-rs",
     "bloomfilter",
     "deadpool-redis",
+    "fastbloom",
+    "foldhash",
     "jsonwebtoken",
     "kickout",
     "libsqlite3-sys",

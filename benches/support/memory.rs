@@ -3,13 +3,14 @@
 use std::{fs, hint::black_box, process::Command};
 
 use clap::ValueEnum;
-use kickout::revocation::filter::Settings;
+use kickout::{revocation::filter::Settings, secret};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    exact::Set,
+    exact,
     ids::{Ids, Stream},
     rounds::float,
+    sieves::{Sieve as _, WithSipHash},
     states::State,
 };
 use crate::Failure;
@@ -24,6 +25,8 @@ pub(crate) enum Kind {
     Full,
     /// The same for two generations.
     TwoFull,
+    /// A filter of another crate with as much room as after a start.
+    Fastbloom,
     /// An exact set of the same ids.
     ExactSet,
 }
@@ -51,23 +54,32 @@ pub(crate) struct Memory {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Loaded, Self::Full, Self::TwoFull, Self::ExactSet];
+    pub(crate) const ALL: [Self; 5] = [Self::Loaded, Self::Full, Self::TwoFull, Self::Fastbloom, Self::ExactSet];
 
-    /// The filter's state; nothing for the set.
+    /// The state of the product's filter; nothing for the others.
     const fn state(self) -> Option<State> {
         match self {
             Self::Loaded => Some(State::Loaded),
             Self::Full => Some(State::Full),
             Self::TwoFull => Some(State::TwoFull),
-            Self::ExactSet => None,
+            Self::Fastbloom | Self::ExactSet => None,
         }
+    }
+
+    /// What theory gives, in bytes per entry; nothing for the set.
+    fn theory_bytes(self, settings: Settings) -> Option<f64> {
+        let state = if self == Self::Fastbloom { Some(State::Loaded) } else { self.state() };
+        state.map(|state| state.theory_bytes(settings))
     }
 
     /// How the tables call it.
     pub(crate) const fn name(self) -> &'static str {
-        match self.state() {
-            Some(state) => state.name(),
-            None => "exact set",
+        match self {
+            Self::Loaded => State::Loaded.name(),
+            Self::Full => State::Full.name(),
+            Self::TwoFull => State::TwoFull.name(),
+            Self::Fastbloom => "fastbloom with the room of loaded",
+            Self::ExactSet => "exact set",
         }
     }
 }
@@ -94,7 +106,7 @@ pub(crate) fn measure(kind: Kind, seed: u64, entries: u64) -> Result<Memory, Fai
         own_bytes: per_entry(resident.own),
         resident_bytes: per_entry(resident.grown),
         peak_bytes: per_entry(resident.peak),
-        theory_bytes: kind.state().map(|state| state.theory_bytes(settings)),
+        theory_bytes: kind.theory_bytes(settings),
     })
 }
 
@@ -117,10 +129,18 @@ pub(crate) fn resident(kind: Kind, seed: u64, entries: u64) -> Result<Resident, 
         drop(black_box((filter, first_use)));
         return Ok(told);
     }
-    let mut set = Set::with_capacity_and_hasher(usize::try_from(entries)?, std::hash::BuildHasherDefault::default());
-    set.extend((0..entries).map(|n| ids.key(Stream::Revoked, n)));
-    // 16 bytes and a tag per slot; a power of two slots, at most 7/8 of them in use.
-    let told = tell((set.capacity() * 8 / 7).next_power_of_two() * 17)?;
+    let keys = (0..entries).map(|n| ids.key(Stream::Revoked, n));
+    if kind == Kind::Fastbloom {
+        let Settings { capacity, .. } = settings(entries)?;
+        let mut sieve =
+            WithSipHash::new(State::Loaded.room(capacity), settings(entries)?.per_probe(), &secret::random());
+        keys.for_each(|key| sieve.add(key));
+        let told = tell(sieve.bytes())?;
+        drop(black_box((sieve, first_use)));
+        return Ok(told);
+    }
+    let set = exact::filled(usize::try_from(entries)?, keys);
+    let told = tell(exact::bytes(&set))?;
     drop(black_box((set, first_use)));
     Ok(told)
 }

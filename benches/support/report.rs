@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     accuracy::Accuracy,
+    filter_crates::FilterCrates,
     machine::Machine,
     memory::Memory,
     rounds::{Spread, Timed},
@@ -20,6 +21,9 @@ pub(crate) struct Report {
     pub(crate) sizes: Vec<Size>,
     /// At the largest size.
     pub(crate) tokens: Option<Tokens>,
+    /// At sizes of its own. Earlier results have none.
+    #[serde(default)]
+    pub(crate) filter_crates: Vec<FilterCrates>,
     /// How long the run took, in seconds.
     pub(crate) took_seconds: f64,
 }

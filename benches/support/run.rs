@@ -5,6 +5,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     accuracy,
+    filter_crates::{self, Effort, FilterCrates},
     ids::Ids,
     machine::Machine,
     memory,
@@ -22,11 +23,15 @@ use crate::Failure;
 pub(crate) struct Plan {
     seed: u64,
     sizes: Vec<u64>,
+    /// Entries at which the filter's crate is compared with others.
+    filter_sizes: Vec<u64>,
     rounds: usize,
     /// Starts on the ledger as it is.
     starts: usize,
     /// Checks over which false positives are counted, in each state.
     checks: u64,
+    /// The same of each crate's filter.
+    filter_checks: u64,
     /// Valid tokens that the rounds ask for.
     pool: u64,
     /// Tokens that are issued and verified.
@@ -36,13 +41,35 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Everything, at sizes that mean something.
-    pub(crate) fn full(seed: u64, sizes: Vec<u64>, rounds: usize) -> Self {
-        Self { seed, sizes, rounds, starts: 7, checks: 5_000_000, pool: 1 << 18, tokens: 4096, merges: 16 }
+    pub(crate) fn full(seed: u64, sizes: Vec<u64>, filter_sizes: Vec<u64>, rounds: usize) -> Self {
+        Self {
+            seed,
+            sizes,
+            filter_sizes,
+            rounds,
+            starts: 7,
+            checks: 5_000_000,
+            filter_checks: 2_000_000,
+            pool: 1 << 18,
+            tokens: 4096,
+            merges: 16,
+        }
     }
 
     /// The same way once through, for its answers only: a few seconds in an unoptimised build too.
     pub(crate) fn smoke(seed: u64) -> Self {
-        Self { seed, sizes: vec![4_000], rounds: 1, starts: 1, checks: 100_000, pool: 4096, tokens: 64, merges: 1 }
+        Self {
+            seed,
+            sizes: vec![4_000],
+            filter_sizes: vec![4_000],
+            rounds: 1,
+            starts: 1,
+            checks: 100_000,
+            filter_checks: 20_000,
+            pool: 4096,
+            tokens: 64,
+            merges: 1,
+        }
     }
 }
 
@@ -61,11 +88,12 @@ pub(crate) fn measure(plan: &Plan, progress: impl Fn(&str) -> Result<(), Failure
         sizes.push(size);
         tokens = with_tokens.or(tokens);
     }
+    let filter_crates = filter_crates(plan, &progress)?;
     let settings = memory::settings(1)?;
     let planned =
         Planned { seed: plan.seed, sizes: plan.sizes.clone(), rounds: plan.rounds, target: settings.false_positives };
     let took_seconds = Clock::System.boottime().since(begun).as_secs_f64();
-    Ok(Report { machine, plan: planned, sizes, tokens, took_seconds })
+    Ok(Report { machine, plan: planned, sizes, tokens, filter_crates, took_seconds })
 }
 
 /// Everything at one size; the tokens too, if it is the largest.
@@ -136,6 +164,17 @@ fn at(
         insert,
     };
     Ok((size, tokens))
+}
+
+/// The filter's crate beside others, without a ledger.
+fn filter_crates(plan: &Plan, progress: &impl Fn(&str) -> Result<(), Failure>) -> Result<Vec<FilterCrates>, Failure> {
+    let effort = Effort { seed: plan.seed, rounds: plan.rounds, checks: plan.filter_checks, pool: plan.pool };
+    let mut found = Vec::with_capacity(plan.filter_sizes.len());
+    for &entries in &plan.filter_sizes {
+        found.push(filter_crates::measure(effort, entries)?);
+        progress(&format!("{entries} entries: the filters of all crates find each of them, and so does an exact set"))?;
+    }
+    Ok(found)
 }
 
 /// False positives in each state, none of them far above the target.

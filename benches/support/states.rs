@@ -42,6 +42,11 @@ impl State {
         }
     }
 
+    /// Entries that a generation has room for in this state, with so many in it.
+    pub(crate) const fn room(self, entries: usize) -> usize {
+        if matches!(self, Self::Loaded) { entries + entries / 2 } else { entries }
+    }
+
     /// A filter with `settings.capacity` live entries in this state.
     pub(crate) fn build(self, ids: Ids, settings: Settings) -> Filter {
         let filter = Filter::new(settings, NOW);
@@ -67,7 +72,7 @@ impl State {
     /// each probe of each generation, with the bits and hashes that the capacity leads to.
     pub(crate) fn expected(self, settings: Settings) -> f64 {
         let entries = float(settings.capacity as u64);
-        let room = if self == Self::Loaded { entries * 1.5 } else { entries };
+        let room = float(self.room(settings.capacity) as u64);
         let generations = if self == Self::TwoFull { GENERATIONS } else { 1 };
         let bits_per_room = -settings.per_probe().ln() / std::f64::consts::LN_2.powi(2);
         let hashes = (bits_per_room * std::f64::consts::LN_2).round();

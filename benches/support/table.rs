@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{
+    filter_crates::FilterCrates,
     report::{Report, Size},
-    rounds::{Spread, Timed},
+    rounds::{Spread, Timed, float},
     speed::Ratio,
 };
 
@@ -18,7 +19,8 @@ pub(crate) fn markdown(report: &Report) -> String {
         .and_then(|()| speed(&mut text, &report.sizes))
         .and_then(|()| ready(&mut text, &report.sizes))
         .and_then(|()| tokens(&mut text, report))
-        .and_then(|()| revoked_keys(&mut text, &report.sizes));
+        .and_then(|()| revoked_keys(&mut text, &report.sizes))
+        .and_then(|()| filter_crates(&mut text, &report.filter_crates));
     text
 }
 
@@ -188,6 +190,54 @@ fn revoked_keys(text: &mut String, sizes: &[Size]) -> std::fmt::Result {
     }
     writeln!(text, "\n| live | of | to | ratio |\n|---:|---|---|---:|")?;
     measured().try_for_each(|(entries, found)| ratio(text, entries, &found.ratio))
+}
+
+fn filter_crates(text: &mut String, sizes: &[FilterCrates]) -> std::fmt::Result {
+    if sizes.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## What the filter's crate costs\n")?;
+    writeln!(
+        text,
+        "The crates without the product around them; a check asks for three ids in each generation. Every filter is \
+         made for the same target, each structure is behind a swapped pointer, and one thread asks. fastbloom \
+         computes an id's hash once for both generations; bloomfilter cannot. Loaded: one generation with room for \
+         half as much again. Two full: two generations at their design load, of which only one is still of use; the \
+         hits are in the older one. The exact set holds as many entries as are live. A hit ends its check at the \
+         first id; a filter is asked for all three, since the product wants to know which. Bytes are those of bits \
+         and slots.\n"
+    )?;
+    writeln!(
+        text,
+        "| live | what | bytes an entry | by theory | checks | false positives | 95 % interval per check \
+         | of the target |"
+    )?;
+    writeln!(text, "|---:|---|---:|---:|---:|---:|---|---:|")?;
+    for size in sizes {
+        for row in &size.kept {
+            let theory = row.theory_bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{bytes:.2}"));
+            writeln!(
+                text,
+                "| {} | {} | {:.2} | {theory} | {} | {} | {} – {} | {:.2} |",
+                grouped(size.entries),
+                row.name,
+                row.bytes,
+                grouped(row.checks),
+                grouped(row.false_positives),
+                percent(row.low),
+                percent(row.high),
+                float(row.false_positives) / float(row.checks) / row.target
+            )?;
+        }
+    }
+    writeln!(text, "\nNanoseconds per check; of a build, per entry: made, filled to its design load and freed.\n")?;
+    writeln!(text, "| live | what | ns |\n|---:|---|---:|")?;
+    for size in sizes {
+        timed(text, size.entries, &size.checks, 1)?;
+        timed(text, size.entries, &size.builds, 1)?;
+    }
+    writeln!(text, "\n| live | of | to | ratio |\n|---:|---|---|---:|")?;
+    sizes.iter().try_for_each(|size| size.ratios.iter().try_for_each(|row| ratio(text, size.entries, row)))
 }
 
 fn timed(text: &mut String, entries: u64, rows: &[Timed], digits: usize) -> std::fmt::Result {
