@@ -106,7 +106,6 @@ impl Stand {
             let body = json!({"refresh_token": device.refresh()});
             let answer = self.node(i).post("/v1/auth/refresh").json(&body).await;
             let said = (answer.status.as_u16(), answer.problem());
-            let said = (answer.status.as_u16(), answer.problem());
             assert_eq!(said, (401, Some("session-ended".to_owned())), "{what} at {i}: {answer}");
         }
     }
