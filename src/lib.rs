@@ -27,6 +27,9 @@
 //! commits it to the ledger together with whatever else waits, applies the batch to this node's
 //! [`revocation::sync::Replica`], and only then answers with a receipt.
 //!
+//! That is the strategy `hybrid`. [`revocation::strategy`] tells of the others: what a check asks instead, when a
+//! revocation bites, and what is lost with it.
+//!
 //! # The modules
 //!
 //! From the outside in; an arrow of dependency never points up, and a test keeps it so.
