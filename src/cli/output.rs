@@ -93,16 +93,20 @@ fn rendered(answer: &Answer, form: Form) -> (String, Option<String>) {
                 Target::Everything => "All sessions have ended",
                 Target::Key(_) => "Nothing that the key has signed is accepted",
             };
-            let when = match (receipt.complete, receipt.already) {
-                (true, false) => ": every check from now on denies.",
-                (true, true) => ", and had before: every check denies.",
-                (false, _) => ", but not every node denies yet.",
+            let when = match (&receipt.in_force_at, receipt.complete, receipt.already) {
+                (_, true, false) => ": every check from now on denies.".to_owned(),
+                (_, true, true) => ", and had before: every check denies.".to_owned(),
+                (Some(at), ..) => format!(", but access tokens are accepted until they expire, {at} at the latest."),
+                (None, false, _) => ", but not every node denies yet.".to_owned(),
             };
             (json(receipt), Some(format!("{what}{when}")))
         }
         Answer::Bulk(receipt) => {
-            let when =
-                if receipt.complete { "every check from now on denies them" } else { "not every node denies them yet" };
+            let when = match &receipt.in_force_at {
+                _ if receipt.complete => "every check from now on denies them".to_owned(),
+                Some(at) => format!("tokens are accepted until they expire, {at} at the latest"),
+                None => "not every node denies them yet".to_owned(),
+            };
             (json(receipt), Some(format!("{} were revoked: {when}.", receipt.counts.revoked)))
         }
         Answer::Key(key) => (json(key), Some(format!("The key is published, and signs from {}.", key.signs_from))),
@@ -149,6 +153,12 @@ mod tests {
         let (out, hint) = rendered(&Answer::Receipt(receipt), Form::Text);
         assert_eq!(out, format!("{api}\n"));
         assert_eq!(hint.unwrap(), "The session has ended: every check from now on denies.");
+
+        let api = api.replace(r#""complete":true,"#, r#""complete":false,"in_force_at":"2026-01-01T00:15:30Z","#);
+        let receipt: Receipt = serde_json::from_str(&api).unwrap();
+        let (out, hint) = rendered(&Answer::Receipt(receipt), Form::Text);
+        assert_eq!(out, format!("{api}\n"));
+        assert!(hint.unwrap().ends_with("until they expire, 2026-01-01T00:15:30Z at the latest."));
     }
 
     #[test]
