@@ -184,6 +184,7 @@ impl App {
         let leeway = config.tokens.leeway.duration();
         let ledger =
             Ledger::open(database.clone(), &clock, access_ttl).await.map_err(database_error(&config, &folder))?;
+        let ledger = ledger.among(strategy(config.revocation.strategy));
         let now = ledger.clock().now();
         let revoked_keys = RevokedKeys::default();
         // Before any key is read: none that was taken back is to sign or verify anything.
@@ -227,7 +228,11 @@ impl App {
         let replica = Replica::keeping(kind, ledger.id(), settings, now).sharing(revoked_keys);
         let replica = Arc::new(if database.is_shared() { replica.leased() } else { replica });
         let blocklist = open_blocklist(&config.redis, &ledger).await?;
-        let (enforcement, store) = enforcement(strategy, blocklist.as_ref(), &ledger);
+        if let Some(blocklist) = blocklist.as_ref().filter(|_| config.revocation.strategy.needs_redis()) {
+            blocklist.keeps().await?;
+        }
+        let (enforcement, store) =
+            enforcement(strategy, blocklist.as_ref(), &ledger, config.revocation.lease.duration());
         let nodes = database.is_shared().then(|| Nodes::new(database.clone()));
         let herald = Herald::new(blocklist.clone(), nodes.clone(), ledger.clock().clone(), metrics.clone());
         let node = nodes.map(|_| {
@@ -582,10 +587,15 @@ const fn strategy(strategy: config::Strategy) -> Strategy {
 
 /// How a revocation comes in force, and the store that checks ask for it. That there is a Redis where one is needed the
 /// configuration has seen to.
-fn enforcement(strategy: Strategy, blocklist: Option<&Blocklist>, ledger: &Ledger) -> (Enforcement, Option<Store>) {
+fn enforcement(
+    strategy: Strategy,
+    blocklist: Option<&Blocklist>,
+    ledger: &Ledger,
+    patience: Duration,
+) -> (Enforcement, Option<Store>) {
     let store = blocklist
         .filter(|_| matches!(strategy, Strategy::Redis | Strategy::SessionRedis))
-        .map(|blocklist| Store::new(blocklist.clone(), ledger.clone(), strategy.is_opaque()));
+        .map(|blocklist| Store::new(blocklist.clone(), ledger.clone(), patience));
     let enforcement = match (strategy, &store) {
         (Strategy::Hybrid | Strategy::Exact, _) => Enforcement::Nodes,
         (Strategy::SessionSql, _) => Enforcement::Database,

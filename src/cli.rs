@@ -194,7 +194,7 @@ impl Cli {
             Verb::Keys { what: KeysVerb::List { json } } => (admin::Command::KeysList {}, Form::json_if(json)),
         };
         telemetry::init(log_format(loaded.config.log.format), COMMAND_LOG)?;
-        let answer = run_admin(loaded.config, command).await?;
+        let answer = Box::pin(run_admin(loaded.config, command)).await?;
         output::answer(&answer, form);
         Ok(ExitCode::SUCCESS)
     }

@@ -96,6 +96,17 @@ impl Database {
         }))
     }
 
+    /// A connection for a look that every request has. It may turn out to be dead: look once more then.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Unavailable`] when none comes free in time.
+    pub async fn look(&self) -> Result<Connection, DatabaseError> {
+        Ok(Connection(match &self.0 {
+            Kind::Sqlite(file) => Link::Sqlite(file.readers.acquire().await?),
+            Kind::Postgres(server) => Link::Postgres(server.lookers.acquire().await?),
+        }))
+    }
+
     /// A connection that writes. A single statement is durable when it has succeeded.
     ///
     /// # Errors

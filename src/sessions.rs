@@ -347,11 +347,7 @@ impl Sessions {
         let Some(generation) = self.0.devices.open(&new).await? else { return Ok(None) };
         let kept = Kept { generation, roles: account.user.roles.clone(), expires_at: expiry(now, self.0.settings) };
         let identity = Identity { session: new.id, subject: account.user.id };
-        let access = match self.issue(window, identity, kept).await {
-            // Ended in the same moment, with whatever else its user had.
-            Err(Error::Credential(AuthError::Ended(_))) => return Ok(None),
-            issued => issued?,
-        };
+        let access = self.issue(window, identity, kept).await;
         Ok(Some(Opened { session: new.id, access, refresh: self.0.refresh.issue(new.id, 0, &new.secret) }))
     }
 
@@ -384,6 +380,10 @@ impl Sessions {
         if let Some(opaque) = &self.0.opaque {
             // Boxed: what another strategy does must not make this one's future large.
             return Box::pin(self.recognise(opaque, token)).await;
+        }
+        if token.starts_with(opaque::PREFIX) {
+            // From when credentials were sessions: a refresh gives a token.
+            return Err(AuthError::Expired);
         }
         let Verified { claims, kid } =
             self.verify(token).map_err(|refused| refused.told(|| self.0.checker.ignorance(on_stale)))?;
@@ -496,14 +496,14 @@ impl Sessions {
         Ok(password)
     }
 
-    async fn issue(&self, window: Window, identity: Identity, kept: Kept) -> Result<IssuedToken, Error> {
+    async fn issue(&self, window: Window, identity: Identity, kept: Kept) -> IssuedToken {
         let window = window.until(kept.expires_at);
         if let Some(opaque) = &self.0.opaque {
             let kept = asked::Kept { sub: identity.subject, generation: kept.generation, roles: kept.roles };
             let granted = Box::pin(self.grant_opaque(opaque, (window.iat, window.exp), identity, kept)).await;
-            return granted.map(|(text, claims)| IssuedToken { text, claims });
+            return IssuedToken { text: granted.0, claims: granted.1 };
         }
-        Ok(self.0.issuer.issue(
+        self.0.issuer.issue(
             window,
             Grant {
                 subject: identity.subject,
@@ -512,7 +512,7 @@ impl Sessions {
                 epoch: self.0.ledger.id(),
                 roles: kept.roles,
             },
-        ))
+        )
     }
 }
 

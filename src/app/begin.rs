@@ -28,11 +28,11 @@ impl App {
         tasks.spawn("herald", async move { stop.run_until_cancelled(Box::pin(herald.run())).await });
         let (metrics, over, later) = (self.metrics.clone(), self.over.clone(), tasks.clone());
         let store = self.store.clone();
-        self.keep_filled(tasks);
+        self.keep_told(tasks);
         tasks.spawn("load", async move {
             let since = clock.boottime();
             if let Some(store) = store
-                && !store.fill_until(later.shutdown().soft()).await
+                && !store.fill_until(later.shutdown().soft(), false).await
             {
                 return Err(StartError::Stopped);
             }
@@ -62,7 +62,7 @@ impl App {
         tasks: &Tasks,
     ) -> JoinHandle<Result<(), StartError>> {
         let leaving = CancellationToken::new();
-        self.keep_filled(tasks);
+        self.keep_told(tasks);
         supervise(recorder, tasks, self.over.clone(), leaving.clone());
         let (running, stop, shutdown) = (node.clone(), leaving.clone(), tasks.shutdown().clone());
         tasks.supervise("node", Policy::Restart, move || run(running.clone(), stop.clone(), shutdown.clone()));
@@ -92,11 +92,11 @@ impl App {
 }
 
 impl App {
-    /// Where checks ask a store, it is filled again when it turns out to have lost what it held.
-    fn keep_filled(&self, tasks: &Tasks) {
+    /// Where checks ask a store, it is told what it was not, and filled again when it has lost what it held.
+    fn keep_told(&self, tasks: &Tasks) {
         if let Some(store) = self.store.clone() {
             let soft = tasks.shutdown().soft().clone();
-            tasks.spawn("store", async move { soft.run_until_cancelled(Box::pin(store.keep_filled())).await });
+            tasks.spawn("store", async move { soft.run_until_cancelled(Box::pin(store.keep_told())).await });
         }
     }
 }

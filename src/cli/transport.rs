@@ -251,7 +251,7 @@ mod tests {
         let tasks = Tasks::new(Shutdown::new());
         announce(&folder, server(&tasks).await, TOKEN);
 
-        let answer = run_admin(config(&root), Command::KeysList {}).await.unwrap();
+        let answer = Box::pin(run_admin(config(&root), Command::KeysList {})).await.unwrap();
         assert_eq!(answer, Answer::Keys(Vec::new()));
         let failure_of = |command| failure(&root, command);
         let refused = failure_of(Command::UserBan { user: "ada".to_owned() }).await;
@@ -315,7 +315,7 @@ mod tests {
         let root = TempDir::new().unwrap();
         let data_dir = root.path().join("elsewhere");
         let config = Config { data_dir: data_dir.clone(), ..Config::default() };
-        let failure = run_admin(config, Command::RevokeEverything {}).await.unwrap_err();
+        let failure = Box::pin(run_admin(config, Command::RevokeEverything {})).await.unwrap_err();
         assert!(matches!(failure, Failure::NoFolder { .. }), "{failure}");
         assert!(!data_dir.exists());
     }

@@ -95,6 +95,16 @@ impl DatabaseError {
         Self::Unavailable(io::Error::other(problem).into())
     }
 
+    /// Nodes are registered that answer in another way than this process.
+    #[must_use]
+    pub fn others(name: &str) -> Self {
+        let problem = format!(
+            "node {name} of this database checks in another way than revocation.strategy says here; give all nodes the same \
+             strategy"
+        );
+        Self::Unavailable(io::Error::other(problem).into())
+    }
+
     /// No answer came within the limit.
     pub(super) fn late() -> Self {
         Self::Unavailable(io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into())

@@ -2,20 +2,16 @@
 //! how it is filled.
 //!
 //! The ledger is the truth here too. A revocation is committed, then written to Redis, and only then its receipt is
-//! complete; what Redis has not taken is written again until it has. A login or a refresh writes its session and then
-//! looks again whether it is still alive: either that look comes after a revocation's commit and finds it, or the
-//! revocation's own write comes after the session's and removes it.
+//! complete. What could not be written at once is found again: Redis holds up to which number of the ledger everything
+//! stands there, and every node looks, at its start and every few seconds, whether the ledger has more.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::Timestamp,
     database::DatabaseError,
     ids::{Seq, Subject},
 };
@@ -26,12 +22,16 @@ use super::{
         Blocklist, BlocklistError,
         asked::{Dead, Entry, Told},
     },
+    feed::Batch,
     known::{Exact, Floors},
     ledger::Ledger,
 };
 
 /// Entries that are gathered from the ledger before they are written: 4 096 × 100 B = 400 KB.
 const GATHERED: usize = 4096;
+
+/// Between two looks whether the ledger has what the store was not told: its node may have ended, or have given up.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Between two tries to fill it.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -45,63 +45,48 @@ pub enum AskedError {
     /// Redis.
     #[error("Redis: {0}")]
     Redis(#[from] BlocklistError),
+    /// Redis has lost what it held while it was filled.
+    #[error("Redis has lost what it held while it was filled")]
+    Lost,
+    /// It takes too long; it is told still.
+    #[error("Redis takes too long")]
+    Late,
 }
+
+/// What the store is to be told: what is revoked, and until when that must stand there. `None` for what was there already:
+/// as long as anything that is recorded now.
+pub type Item = (Target, Option<Timestamp>);
 
 /// Redis as the store that every check asks. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Store {
     blocklist: Blocklist,
     ledger: Ledger,
-    /// Whether credentials are opaque sessions that lie there.
-    has_sessions: bool,
+    /// How long a receipt waits for it.
+    patience: Duration,
     /// A check has found that not everything is there.
     wanting: Arc<Notify>,
-    /// What this node has committed and not told yet.
-    open: Arc<Mutex<BTreeSet<Seq>>>,
-}
-
-/// A commit that the store is not told of yet.
-#[derive(Debug)]
-pub struct Open {
-    store: Store,
-    seq: Seq,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.store.lock().remove(&self.seq);
-    }
+    /// Held by the one that catches up, or fills.
+    catching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
-    /// A store over this Redis.
+    /// A store over this Redis, for which a receipt waits so long.
     #[must_use]
-    pub fn new(blocklist: Blocklist, ledger: Ledger, has_sessions: bool) -> Self {
-        Self { blocklist, ledger, has_sessions, wanting: Arc::default(), open: Arc::default() }
-    }
-
-    /// Notes that the store is to be told of a commit; until the note is dropped.
-    #[must_use]
-    pub fn open(&self, seq: Seq) -> Open {
-        self.lock().insert(seq);
-        Open { store: self.clone(), seq }
-    }
-
-    /// Whether there is anything up to a number that this node has committed and not told.
-    #[must_use]
-    pub fn is_open(&self, seq: Seq) -> bool {
-        self.lock().first().is_some_and(|first| *first <= seq)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<Seq>> {
-        // Nothing panics while it holds the lock.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn new(blocklist: Blocklist, ledger: Ledger, patience: Duration) -> Self {
+        Self { blocklist, ledger, patience, wanting: Arc::default(), catching: Arc::default() }
     }
 
     /// The Redis.
     #[must_use]
     pub const fn blocklist(&self) -> &Blocklist {
         &self.blocklist
+    }
+
+    /// How long a receipt waits for it.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// What denies a token, in one round trip.
@@ -117,36 +102,82 @@ impl Store {
     ///
     /// # Errors
     /// [`AskedError`]: perhaps not all of it is in force.
-    pub async fn settle(&self, targets: &[Target], seq: Seq) -> Result<(), AskedError> {
-        let mut entries = Vec::with_capacity(targets.len());
-        for target in targets {
-            match (*target, self.has_sessions) {
-                (Target::Token(id), false) => entries.push(Entry::Dead(Dead::Token(id))),
-                (Target::Session(id), false) => entries.push(Entry::Dead(Dead::Session(id))),
-                (Target::Session(id), true) => entries.push(Entry::Gone(id)),
-                (Target::Subject(subject), _) => {
-                    // Read after the commit: what it says is true of that number at least.
-                    if let Exact::Floors(floors) = self.ledger.exact(*target, seq).await? {
-                        entries.push(Entry::Floors(subject, floors));
-                    }
-                }
-                (Target::Everything | Target::Key(_), false) => entries.push(self.all(false).await?),
-                (Target::Everything, true) => self.blocklist.forget_sessions(self.ledger.id()).await?,
-                // No session has either.
-                (Target::Token(_) | Target::Key(_), true) => {}
-            }
-        }
-        if self.enter(&entries, seq).await? {
-            return Ok(());
-        }
-        // The rest is lost. What is filled in now was read after the commit.
-        self.fill().await
+    pub async fn settle(&self, items: &[Item], seq: Seq) -> Result<(), AskedError> {
+        let entries = self.entries(items, seq, self.ledger.clock().now()).await?;
+        let is_whole = self.enter(&entries, seq).await?;
+        // Else the rest is lost: what is filled in now was read after the commit.
+        if is_whole { Ok(()) } else { self.catch_up(seq).await.map(|_| ()) }
     }
 
-    /// Fills it, as often as it takes; whatever stands there from earlier may not be all. Returns whether it is filled;
-    /// else `stop` has come.
-    pub async fn fill_until(&self, stop: &CancellationToken) -> bool {
-        while let Err(error) = self.fill().await {
+    /// Sees to it that everything up to a number stands there. Returns up to which one it does.
+    ///
+    /// # Errors
+    /// [`AskedError`].
+    pub async fn catch_up(&self, to: Seq) -> Result<Seq, AskedError> {
+        if let Some(told) = self.blocklist.told(self.ledger.id()).await?
+            && told >= to
+            && told <= self.ledger.cursor().await?.seq
+        {
+            return Ok(told);
+        }
+        // One of this node at a time: the others find it done.
+        let _one = self.catching.lock().await;
+        let Some(told) = self.blocklist.told(self.ledger.id()).await? else { return self.fill_now().await };
+        let head = self.ledger.cursor().await?.seq;
+        if told > head {
+            return self.refill_now().await;
+        }
+        let (mut after, now) = (told, self.ledger.clock().now());
+        while after < head {
+            let page = self.ledger.page(after).await?;
+            let Some(last) = page.last() else { break };
+            after = last.cursor.seq;
+            let items: Vec<Item> = items(&page, now).collect();
+            for part in items.chunks(GATHERED) {
+                let entries = self.entries(part, after, now).await?;
+                if !self.enter(&entries, after).await? {
+                    return self.fill_now().await;
+                }
+            }
+        }
+        let end = after.max(head);
+        self.blocklist.raise_told(self.ledger.id(), end).await?;
+        Ok(end)
+    }
+
+    /// The entries that say so.
+    async fn entries(&self, items: &[Item], seq: Seq, now: Timestamp) -> Result<Vec<(Entry, Duration)>, AskedError> {
+        let longest = now + self.ledger.lifetimes().entry(now);
+        let mut entries = Vec::with_capacity(items.len());
+        for (target, until) in items {
+            let life = until.unwrap_or(longest).since(now);
+            let entry = match target {
+                Target::Token(id) => Entry::Dead(Dead::Token(*id)),
+                Target::Session(id) => Entry::Dead(Dead::Session(*id)),
+                // Read after the commit: what it says is true of that number at least.
+                Target::Subject(subject) => match self.ledger.exact(*target, seq).await? {
+                    Exact::Floors(floors) => Entry::Floors(*subject, floors),
+                    Exact::Absent | Exact::Revoked => continue,
+                },
+                Target::Everything | Target::Key(_) => {
+                    let (floor, keys) = self.ledger.standing(seq).await?;
+                    Entry::All(floor, keys)
+                }
+            };
+            entries.push((entry, life));
+        }
+        Ok(entries)
+    }
+
+    /// Fills it, as often as it takes; whatever stands there from earlier may not be all. `is_anew`: the ledger's history
+    /// was cut short, and what was written as of its numbers counts no more. Returns whether it is filled; else `stop` has
+    /// come.
+    pub async fn fill_until(&self, stop: &CancellationToken, is_anew: bool) -> bool {
+        let fill = async || {
+            let _one = self.catching.lock().await;
+            if is_anew { self.refill_now().await } else { self.fill_now().await }
+        };
+        while let Err(error) = fill().await {
             tracing::warn!(%error, "Redis cannot be filled from the ledger; checks are not answered");
             if stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
                 return false;
@@ -160,55 +191,49 @@ impl Store {
         self.wanting.notify_one();
     }
 
-    /// Fills it whenever a check has found that not everything is there, for as long as it is polled. One task does this.
-    pub async fn keep_filled(&self) {
+    /// Keeps it told of everything, for as long as it is polled: when a check has found that not everything is there, and
+    /// every few seconds. One task does this.
+    pub async fn keep_told(&self) {
         loop {
-            self.wanting.notified().await;
-            match self.refill().await {
-                Ok(false) => {}
-                Ok(true) => tracing::warn!("Redis had lost the blocklist; it was filled again from the ledger"),
-                Err(error) => {
-                    tracing::warn!(%error, "Redis cannot be filled from the ledger; checks are not answered");
-                    tokio::time::sleep(PAUSE).await;
-                    self.is_wanting();
-                }
+            tokio::select! {
+                () = self.wanting.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let head = async { Ok::<_, AskedError>(self.ledger.cursor().await?.seq) };
+            let caught_up = async { self.catch_up(head.await?).await };
+            if let Err(error) = caught_up.await {
+                tracing::warn!(%error, "Redis cannot be told what the ledger has");
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
 
-    async fn refill(&self) -> Result<bool, AskedError> {
-        // Another node may have done it.
-        if self.has_sessions || self.blocklist.is_filled(self.ledger.id()).await? {
-            return Ok(false);
-        }
-        self.fill().await?;
-        Ok(true)
+    async fn refill_now(&self) -> Result<Seq, AskedError> {
+        tracing::warn!("Redis holds what the ledger has lost; it is filled anew");
+        self.blocklist.forget_numbers(self.ledger.id()).await?;
+        self.fill_now().await
     }
 
-    /// Fills it from the ledger: every live row, and then the entry that says so. Sessions are not filled in: whoever
-    /// has one refreshes.
-    ///
-    /// # Errors
-    /// [`AskedError`].
-    pub async fn fill(&self) -> Result<(), AskedError> {
-        if self.has_sessions {
-            return Ok(());
-        }
+    /// Writes every live row, and then that everything is there. Sessions are not filled in: whoever has one refreshes.
+    async fn fill_now(&self) -> Result<Seq, AskedError> {
+        let (id, mark) = (self.ledger.id(), self.blocklist.begin_filling(self.ledger.id()).await?);
         let head = self.ledger.head().await?;
         let (mut after, mut end, now) = (head.live_after, head.cursor.seq, self.ledger.clock().now());
-        let mut subjects: HashMap<Subject, Floors> = HashMap::new();
+        let mut subjects: HashMap<Subject, (Floors, Timestamp)> = HashMap::new();
         let mut entries = Vec::with_capacity(GATHERED);
         loop {
             let page = self.ledger.page(after).await?;
             let Some(last) = page.last() else { break };
             (after, end) = (last.cursor.seq, end.max(last.cursor.seq));
             for row in page.iter().flat_map(|batch| &batch.rows).filter(|row| row.until >= now) {
+                let life = row.until.since(now);
                 match row.target {
-                    Target::Token(id) => entries.push(Entry::Dead(Dead::Token(id))),
-                    Target::Session(id) => entries.push(Entry::Dead(Dead::Session(id))),
+                    Target::Token(id) => entries.push((Entry::Dead(Dead::Token(id)), life)),
+                    Target::Session(id) => entries.push((Entry::Dead(Dead::Session(id)), life)),
                     Target::Subject(subject) => {
-                        let floors = subjects.entry(subject).or_default();
+                        let (floors, until) = subjects.entry(subject).or_default();
                         *floors = row.floor.map_or(*floors, |floor| floors.and(floor));
+                        *until = row.until.max(*until);
                     }
                     Target::Everything | Target::Key(_) => {}
                 }
@@ -218,30 +243,38 @@ impl Store {
                 }
             }
         }
-        entries.extend(subjects.into_iter().map(|(subject, floors)| Entry::Floors(subject, floors)));
+        if after < head.cursor.seq && head.live > 0 {
+            // The server that answered has less than it had a moment ago.
+            return Err(DatabaseError::behind().into());
+        }
+        for (subject, (floors, until)) in subjects {
+            entries.push((Entry::Floors(subject, floors), until.since(now)));
+            if entries.len() >= GATHERED {
+                self.enter(&entries, end).await?;
+                entries.clear();
+            }
+        }
         self.enter(&entries, end).await?;
-        // Last: it says that the rest is there.
-        let all = self.all(true).await?;
-        self.enter(&[all], end).await.map(|_| ())
-    }
-
-    async fn all(&self, is_whole: bool) -> Result<Entry, DatabaseError> {
-        let floor = self.ledger.floor().await?;
-        Ok(Entry::All { floor, keys: self.ledger.revoked_keys().await?, is_whole })
+        let (floor, keys) = self.ledger.standing(end).await?;
+        if self.blocklist.filled(id, &mark, end, floor, &keys).await? { Ok(end) } else { Err(AskedError::Lost) }
     }
 
     /// Writes entries. Returns whether the rest is there, as far as this has shown.
-    async fn enter(&self, entries: &[Entry], seq: Seq) -> Result<bool, AskedError> {
-        // Longer than any row lives that was recorded until now.
-        let now = self.ledger.clock().now();
-        let (id, life) = (self.ledger.id(), self.ledger.lifetimes().entry(now));
-        let entered = self.blocklist.enter_all(id, entries, seq, life, false).await?;
-        let Some(newer) = entered.newer else { return Ok(!entered.is_lost) };
-        // Somebody knew more. If the ledger does not, that was of a history that is gone, and nobody else will tell.
-        if newer > self.ledger.cursor().await?.seq {
-            tracing::warn!(%newer, %seq, "Redis holds what the ledger has lost; it is written over");
-            self.blocklist.enter_all(id, entries, seq, life, true).await?;
+    async fn enter(&self, entries: &[(Entry, Duration)], seq: Seq) -> Result<bool, AskedError> {
+        let entered = self.blocklist.enter_all(self.ledger.id(), entries, seq).await?;
+        // Somebody knew more. If the ledger does not, that was of a history that is gone.
+        if let Some(newer) = entered.newer
+            && newer > self.ledger.cursor().await?.seq
+        {
+            self.blocklist.forget_numbers(self.ledger.id()).await?;
+            return Err(AskedError::Lost);
         }
         Ok(!entered.is_lost)
     }
+}
+
+/// What these transactions have revoked that is not over.
+pub fn items(batches: &[Batch], now: Timestamp) -> impl Iterator<Item = Item> {
+    let rows = batches.iter().flat_map(|batch| &batch.rows).filter(move |row| row.until >= now);
+    rows.map(|row| (row.target, Some(row.until)))
 }

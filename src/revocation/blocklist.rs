@@ -57,7 +57,7 @@ use deadpool_redis::{
     Connection, Manager, Pool, Runtime,
     redis::{
         AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion,
-        aio::MultiplexedConnection, cmd, pipe,
+        aio::MultiplexedConnection, cmd, io::tcp::TcpSettings, pipe,
     },
 };
 use tokio::time::timeout;
@@ -147,7 +147,9 @@ impl Blocklist {
         let info = address(&url)?;
         let client = |protocol| {
             let redis = info.redis_settings().clone().set_protocol(protocol).set_skip_set_lib_name();
-            Client::open(info.clone().set_redis_settings(redis)).map_err(BlocklistError::from)
+            // A look is one small packet that somebody waits for.
+            let tcp = TcpSettings::default().set_nodelay(true);
+            Client::open(info.clone().set_redis_settings(redis).set_tcp_settings(tcp)).map_err(BlocklistError::from)
         };
         // Both limits are this module's own: they include the wait for a connection, and its first words.
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);

@@ -143,7 +143,8 @@ impl Checker {
     /// What can be said of a token without asking anybody, where memory holds nothing: all, if nobody is asked.
     fn glance_blind(&self, presented: &Presented) -> Option<Checked> {
         let decided = |verdict| {
-            Some(Checked { verdict, tier: Tier::None, seq: self.replica.applied(), has_false_positive: false })
+            // What this node knows says nothing of what the store does.
+            Some(Checked { verdict, tier: Tier::None, seq: Seq(0), has_false_positive: false })
         };
         if !self.replica.has_begun() {
             return decided(Verdict::Unknown(Ignorance::Loading));
@@ -156,7 +157,7 @@ impl Checker {
 
     /// The store's word counts, whatever it is. When it does not have everything, somebody is told to fill it.
     async fn ask_store(&self, presented: &Presented) -> Checked {
-        let seq = self.replica.applied();
+        let seq = Seq(0);
         let told = match &self.store {
             Some(store) => store.decide(presented).await,
             None => Ok(Told::Lost),

@@ -43,7 +43,7 @@ use crate::{
 };
 
 use super::{
-    Cause, Presented, Target,
+    Cause, Presented, Strategy, Target,
     feed::{Batch, Cursor, Tag},
     known::{Exact, Floors},
     lease::{self, Authority},
@@ -118,6 +118,8 @@ pub struct Ledger {
     deployment: DeploymentId,
     /// What this process issues.
     access_ttl: Duration,
+    /// How its nodes check: none that checks in another way may be registered when this process records.
+    kin: &'static str,
     /// Since when the wall clock is far ahead, if it is.
     leap_since: Arc<Mutex<Option<BootInstant>>>,
     lifetimes: Arc<ArcSwap<Lifetimes>>,
@@ -167,7 +169,15 @@ impl Ledger {
         let clock = LedgerClock::new(clock.clone(), now, at);
         let lifetimes = Arc::new(ArcSwap::from_pointee(lifetimes));
         let (id, deployment) = (head.uuid("ledger")?.into(), head.uuid("deployment")?.into());
-        Ok(Self { database, clock, id, deployment, access_ttl, leap_since: Arc::default(), lifetimes })
+        let kin = Strategy::default().kin();
+        Ok(Self { database, clock, id, deployment, access_ttl, kin, leap_since: Arc::default(), lifetimes })
+    }
+
+    /// For nodes that check in this way.
+    #[must_use]
+    pub const fn among(mut self, strategy: Strategy) -> Self {
+        self.kin = strategy.kin();
+        self
     }
 
     /// Begins another life of the ledger in a database that was restored from a backup: every token and session issued
@@ -304,7 +314,7 @@ impl Ledger {
         let mut tx = self.database.begin().await?;
         let (batch, outcomes) = Write::new(&mut tx, self, operation).run(acts).await?;
         let authority =
-            if tx.is_alone() { None } else { Some(announce(&mut tx, batch.as_ref().filter(|_| notifies)).await?) };
+            if tx.is_alone() { None } else { Some(self.announce(&mut tx, batch.as_ref().filter(|_| notifies)).await?) };
         let Some(batch) = batch else {
             if tx.is_alone() || !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Done(_))) {
                 tx.rollback().await;
@@ -320,6 +330,29 @@ impl Ledger {
             Err(error) if !self.is_settled(operation, batch.cursor.seq).await? => Err(error),
             _ => Ok(Recorded { batch: Some(batch), outcomes, authority }),
         }
+    }
+
+    /// Tells the other nodes, when and if this commits, and reads whether their acknowledgements may be believed. Refuses to
+    /// record where nodes are registered that check in another way: a receipt would speak for them, and they do not know
+    /// how to be asked. A transaction that changes anything holds `head`, as a registration does, so it sees every one that
+    /// came before it, and the next one loads what this has written.
+    async fn announce(&self, tx: &mut Transaction, batch: Option<&Batch>) -> Result<Authority, DatabaseError> {
+        let row = sql(concat!(
+            "SELECT (settled AND server = ",
+            lease::server!(),
+            ")::int::bigint AS settled, max_hold,
+                    (SELECT name FROM nodes WHERE kin <> $3 LIMIT 1) AS other,
+                    (CASE WHEN $1 > 0 THEN pg_notify($2, $1::text) END)::text AS told FROM head"
+        ))
+        .bind(batch.map_or(0, |batch| batch.cursor.seq.0))
+        .bind(lease::FEED_CHANNEL)
+        .bind(self.kin)
+        .fetch_one(tx)
+        .await?;
+        if let Some(other) = row.opt_text("other")? {
+            return Err(DatabaseError::others(&other));
+        }
+        Ok(Authority { is_settled: row.int("settled")? == 1, max_hold: lifetimes::duration(row.int("max_hold")?) })
     }
 
     /// What became of a commit whose answer was lost.
@@ -389,13 +422,27 @@ impl Ledger {
         found.iter().map(|row| rows::key_id(&row.bytes("id")?)).collect()
     }
 
-    /// The floor over everything.
+    /// The floor over everything, and the signing keys that were ever taken back, as of `applied` at least.
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn floor(&self) -> Result<Generation, DatabaseError> {
-        let row = sql("SELECT floor FROM head").fetch_one(&mut self.database.read().await?).await?;
-        row.int("floor").map(Generation)
+    /// [`DatabaseError`], also if the ledger that answers does not know that much.
+    pub async fn standing(&self, applied: Seq) -> Result<(Generation, Vec<KeyId>), DatabaseError> {
+        let rows = sql("SELECT h.seq AS head_seq, h.floor AS head_floor, r.kind, r.id FROM head h
+                        LEFT JOIN revocations r ON r.kind = $1 ORDER BY r.seq")
+        .bind(rows::KEY)
+        .fetch_all(&mut self.database.read().await?)
+        .await?;
+        let (mut floor, mut keys) = (Generation(0), Vec::new());
+        for row in &rows {
+            if row.int("head_seq")? < applied.0 {
+                return Err(DatabaseError::behind());
+            }
+            floor = Generation(row.int("head_floor")?);
+            if row.opt_int("kind")?.is_some() {
+                keys.push(rows::key_id(&row.bytes("id")?)?);
+            }
+        }
+        Ok((floor, keys))
     }
 
     /// The last transaction.
@@ -544,21 +591,6 @@ fn page_after(after: Seq) -> Query {
          WHERE seq > $1 ORDER BY seq, n LIMIT $2")
     .bind(after.0)
     .bind(i64::try_from(PAGE_ROWS).unwrap_or(i64::MAX))
-}
-
-/// Tells the other nodes, when and if this commits, and reads whether their acknowledgements may be believed.
-async fn announce(tx: &mut Transaction, batch: Option<&Batch>) -> Result<Authority, DatabaseError> {
-    let row = sql(concat!(
-        "SELECT (settled AND server = ",
-        lease::server!(),
-        ")::int::bigint AS settled, max_hold,
-                (CASE WHEN $1 > 0 THEN pg_notify($2, $1::text) END)::text AS told FROM head"
-    ))
-    .bind(batch.map_or(0, |batch| batch.cursor.seq.0))
-    .bind(lease::FEED_CHANNEL)
-    .fetch_one(tx)
-    .await?;
-    Ok(Authority { is_settled: row.int("settled")? == 1, max_hold: lifetimes::duration(row.int("max_hold")?) })
 }
 
 fn random_tag() -> i64 {

@@ -165,13 +165,15 @@ impl Node {
     async fn live(&self, stop: &CancellationToken) -> Result<(), LoadError> {
         let inner = &self.0;
         self.bury().await?;
+        // Whether the ledger has lost what it had, as far as this node has seen.
+        let mut is_cut = false;
         loop {
             let id = NodeId::random();
             if !self.is_among_kin(stop).await? {
                 return Ok(());
             }
             if let Some(store) = &inner.settings.store
-                && !store.fill_until(stop).await
+                && !store.fill_until(stop, is_cut).await
             {
                 return Ok(());
             }
@@ -188,7 +190,7 @@ impl Node {
             }
             *self.me() = Some(id);
             let end = self.renew_until(id, stop).await;
-            match end {
+            match &end {
                 End::Stopping => {
                     self.leave(id).await;
                     return Ok(());
@@ -203,6 +205,7 @@ impl Node {
                     self.leave(id).await;
                 }
             }
+            is_cut = matches!(end, End::Broken);
             inner.metrics.node_restarts_total.increment(1);
             // Not live again before that: a token that was dead must not come back.
             while let Some(Err(error)) = stop.run_until_cancelled(self.mend()).await {

@@ -15,7 +15,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    clock::{BootInstant, Clock},
+    clock::{BootInstant, Clock, Timestamp},
     database::DatabaseError,
     ids::Seq,
     telemetry::metrics::{Metrics, RebuildReason, RevocationKind, RevocationOutcome},
@@ -23,8 +23,8 @@ use crate::{
 
 use super::{
     Target,
-    asked::{AskedError, Store},
-    feed::Link,
+    asked::{self, AskedError, Item, Store},
+    feed::{Batch, Link},
     herald::Herald,
     lease::{self, Authority},
     ledger::{Act, Counts, Done, Kept, Ledger, ManyKind, Outcome},
@@ -50,10 +50,6 @@ const AUDIT: Duration = Duration::from_secs(2);
 
 /// Tries to read the ledger again before the acts that wait are told that it cannot be done now.
 const RELOADS: usize = 10;
-
-/// How long a receipt waits for a store that does not take a revocation, before [`lease::wait`] makes it longer: as long
-/// as for a dead node under the default lease.
-const STORE_WAIT: Duration = Duration::from_secs(10);
 
 /// Between two tries to tell the store, at first and at most.
 const STORE_PAUSE: Duration = Duration::from_millis(20);
@@ -280,7 +276,7 @@ impl Revoker {
         if self.enforcement.is_by_nodes() {
             return Some(self.reach(seq));
         }
-        let is_complete = match self.settle_again(seq).await {
+        let is_complete = match self.is_told(seq).await {
             Ok(is_complete) => is_complete,
             Err(error) => {
                 tracing::debug!(%error, "how far a revocation has come cannot be told");
@@ -290,28 +286,27 @@ impl Revoker {
         Some(self.all_or_none(is_complete))
     }
 
+    /// Whether a transaction of the past is in force, with all before it. What the store was not told it is told now.
+    async fn is_told(&self, seq: Seq) -> Result<bool, AskedError> {
+        match &self.enforcement {
+            Enforcement::Store(store) => Ok(store.catch_up(seq).await? >= seq),
+            Enforcement::Expiry => {
+                let page = self.ledger.page(Seq(seq.0 - 1)).await?;
+                let now = self.ledger.clock().now();
+                // What is pruned has been over for a day.
+                let mut rows = page.iter().filter(|batch| batch.cursor.seq == seq).flat_map(|batch| &batch.rows);
+                Ok(rows.all(|row| row.until < now))
+            }
+            Enforcement::Database | Enforcement::Nodes => Ok(true),
+        }
+    }
+
     /// Whether this node has heard that a number was recorded.
     #[must_use]
     pub fn has_heard(&self, seq: Seq) -> bool {
         let applied = self.replica.applied();
         let known = self.node.as_ref().map_or(applied, |node| node.head().max(applied));
         seq > Seq(0) && seq <= known
-    }
-
-    /// Whether a transaction of the past is in force. What the store may have missed it is told again.
-    async fn settle_again(&self, seq: Seq) -> Result<bool, AskedError> {
-        let page = self.ledger.page(Seq(seq.0 - 1)).await?;
-        // What is pruned has been over for a day.
-        let Some(batch) = page.first().filter(|batch| batch.cursor.seq == seq) else { return Ok(true) };
-        let now = self.ledger.clock().now();
-        match &self.enforcement {
-            Enforcement::Expiry => Ok(batch.rows.iter().all(|row| row.until < now)),
-            Enforcement::Store(store) => {
-                let targets: Vec<Target> = batch.rows.iter().map(|row| row.target).collect();
-                store.settle(&targets, seq).await.map(|()| !store.is_open(seq))
-            }
-            Enforcement::Database | Enforcement::Nodes => Ok(true),
-        }
     }
 
     /// Where every node asks the same, all of them deny or none does.
@@ -394,7 +389,7 @@ enum Rest {
     /// To wait for nodes.
     Nodes(Authority),
     /// To tell the store.
-    Store(Store, Vec<Target>),
+    Store(Store, Vec<Item>),
 }
 
 impl Recorder {
@@ -496,7 +491,7 @@ impl Desk {
             link
         });
         if !self.enforcement.is_by_nodes() {
-            return self.enforce(jobs, recorded.outcomes, at);
+            return self.enforce(jobs, recorded.batch.as_ref(), recorded.outcomes, at);
         }
         if let (Some(node), Some(authority)) = (&self.node, recorded.authority) {
             node.recorded(link);
@@ -520,15 +515,25 @@ impl Desk {
 
     /// What was committed is in force where every check asks the ledger, and never before it expires where none asks
     /// anything. A store has to be told; that is left to do.
-    fn enforce(&self, jobs: Vec<Job>, outcomes: Vec<Outcome>, at: BootInstant) -> Option<Committed> {
+    fn enforce(
+        &self,
+        jobs: Vec<Job>,
+        batch: Option<&Batch>,
+        outcomes: Vec<Outcome>,
+        at: BootInstant,
+    ) -> Option<Committed> {
         let seq = last(&outcomes);
-        // Also of what was there already: whoever recorded it may have ended before the store was told.
-        let targets = || jobs.iter().zip(&outcomes).filter(|(_, outcome)| matches!(outcome, Outcome::Done(_)));
-        let rest = match &self.enforcement {
-            Enforcement::Store(store) => {
-                Some(Rest::Store(store.clone(), targets().flat_map(|(job, _)| job.act.targets()).collect()))
-            }
-            _ => None,
+        let rest = if let Enforcement::Store(store) = &self.enforcement {
+            let mut items: Vec<Item> =
+                asked::items(batch.map_or(&[], std::slice::from_ref), Timestamp::default()).collect();
+            // Also what was there already: whoever recorded it may have ended before the store was told.
+            let is_old =
+                |outcome: &Outcome| matches!(outcome, Outcome::Done(done) if done.already || done.counts.is_some());
+            let old = jobs.iter().zip(&outcomes).filter(|(_, outcome)| is_old(outcome));
+            items.extend(old.flat_map(|(job, _)| job.act.targets()).map(|target| (target, None)));
+            Some(Rest::Store(store.clone(), items))
+        } else {
+            None
         };
         let jobs = self.tell(jobs, outcomes);
         if let Some(rest) = rest {
@@ -539,31 +544,21 @@ impl Desk {
         None
     }
 
-    /// Tells the store until it has taken everything. Whoever waits is answered within the time that a dead node would
-    /// take where nodes are waited for; then the receipt is not complete, and the store is told still.
-    async fn tell_store(
-        &self,
-        store: &Store,
-        targets: &[Target],
-        mut committed: Option<(Vec<Job>, BootInstant)>,
-        seq: Seq,
-    ) {
-        let _open = store.open(seq);
+    /// Tells the store, for as long as a receipt waits. What it has not taken by then the store's own task tells it.
+    async fn tell_store(&self, store: &Store, items: &[Item], seq: Seq, at: BootInstant) -> bool {
+        let waited = || self.clock.boottime().since(at);
+        let limit = lease::wait(store.patience());
         let mut pause = STORE_PAUSE;
         loop {
-            let told = store.settle(targets, seq).await;
-            let is_late =
-                committed.as_ref().is_some_and(|(_, at)| self.clock.boottime().since(*at) > lease::wait(STORE_WAIT));
-            if (told.is_ok() || is_late)
-                && let Some((jobs, _)) = committed.take()
-            {
-                self.answer(jobs, &Ok(Reach { nodes: 0, of: 0, is_complete: told.is_ok() }));
+            let left = limit.saturating_sub(waited());
+            let told = tokio::time::timeout(left, store.settle(items, seq)).await.unwrap_or(Err(AskedError::Late));
+            let Err(error) = told else { return true };
+            if waited() >= limit {
+                tracing::error!(%error, %seq, "a revocation is recorded and not in force yet");
+                return false;
             }
-            match told {
-                Ok(()) => return,
-                Err(error) => tracing::warn!(%error, %seq, "a revocation is recorded and not in force yet"),
-            }
-            tokio::time::sleep(pause).await;
+            tracing::warn!(%error, %seq, "Redis could not be told of a revocation; it is told again");
+            tokio::time::sleep(pause.min(limit.saturating_sub(waited()))).await;
             pause = (2 * pause).min(STORE_PAUSE_MAX);
         }
     }
@@ -597,7 +592,10 @@ impl Desk {
         let Committed { jobs, seq, at, rest } = committed;
         let authority = match rest {
             Rest::Nodes(authority) => authority,
-            Rest::Store(store, targets) => return self.tell_store(&store, &targets, Some((jobs, at)), seq).await,
+            Rest::Store(store, items) => {
+                let is_complete = self.tell_store(&store, &items, seq, at).await;
+                return self.answer(jobs, &Ok(Reach { nodes: 0, of: 0, is_complete }));
+            }
         };
         let Some(node) = &self.node else { return };
         // Acts that share a transaction share the wait for its last number.

@@ -9,11 +9,13 @@
 //! | `hybrid` | a filter in memory; exactly on a "maybe" | every node has applied it | nothing | goes on; goes on for the hold |
 //! | `exact` | a set in memory | every node has applied it | nothing | as `hybrid` |
 //! | `stateless` | nothing | the token expires | nothing | goes on; goes on |
-//! | `redis` | Redis, at every request | Redis has it | what it evicted, or what a failover lost, is accepted again | 503; goes on |
+//! | `redis` | Redis, at every request | Redis has it | what a failover lost is accepted again, for seconds or until it expires | 503; goes on |
 //! | `session-redis` | Redis, at every request | Redis has it | the same; whoever is missing refreshes | 503; goes on |
 //! | `session-sql` | the database, at every request | it is committed | nothing | goes on; 503 |
 //!
-//! In every strategy a refresh asks the database, so a session that has ended gets no new credential.
+//! In every strategy a refresh asks the database, so a session that has ended gets no new credential. A PostgreSQL that has
+//! failed over without its last rows is noticed in every strategy; what was lost is counted and recorded again only where
+//! nodes have it in memory.
 //!
 //! # All nodes alike
 //!
@@ -97,8 +99,8 @@ impl Strategy {
                  logout, ban or password change is in force at once; receipts are not complete and say when it is",
             ),
             Self::Redis => Some(
-                "revocation.strategy is redis: checks stop with 503 while Redis is away, and what it evicts, or loses in a \
-                 failover, is accepted again until it expires. Give it a memory that is never full and noeviction",
+                "revocation.strategy is redis: checks stop with 503 while Redis is away, and what it loses in a \
+                 failover is accepted again until it expires",
             ),
             Self::SessionRedis => Some(
                 "revocation.strategy is session-redis: checks stop with 503 while Redis is away, and a failover that has \

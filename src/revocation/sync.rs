@@ -170,12 +170,8 @@ impl Replica {
     /// Applies one transaction, if it is the next one. When this returns [`Link::Next`] or [`Link::Known`], every
     /// check that begins later sees it.
     pub fn apply(&self, batch: &Batch) -> Link {
-        if self.is_blind() && self.state() == NodeState::Live && batch.ledger == self.ledger() {
-            // What others have recorded in between is nothing to this node.
-            self.published.revoked.insert(keys(&batch.rows));
-            self.published.raise_floor(&batch.rows);
-            self.published.skip_to(batch.cursor, self.floor());
-            return Link::Known;
+        if self.is_blind() {
+            return self.apply_blind(batch);
         }
         let (link, is_full) = self.published.apply(batch);
         if is_full {
@@ -185,6 +181,20 @@ impl Replica {
             recent.lock().unwrap_or_else(PoisonError::into_inner).keep(batch);
         }
         link
+    }
+
+    /// Takes in what a node needs that keeps nothing else. If others have recorded in between, the next renewal finds it.
+    fn apply_blind(&self, batch: &Batch) -> Link {
+        let link = batch.link(self.ledger(), self.cursor());
+        if self.state() == NodeState::Live && batch.ledger == self.ledger() {
+            self.published.revoked.insert(keys(&batch.rows));
+            self.published.raise_floor(&batch.rows);
+            if link == Link::Next {
+                self.published.skip_to(batch.cursor, self.floor());
+            }
+        }
+        // Nobody's check waits for it.
+        Link::Known
     }
 
     /// Reads the whole live ledger and goes live. Nothing is applied meanwhile.

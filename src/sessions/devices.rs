@@ -296,7 +296,7 @@ impl Devices {
                               u.id, u.roles, u.banned_at
                        FROM head h LEFT JOIN sessions s ON s.id = $1 LEFT JOIN users u ON u.id = s.user_id")
         .bind(id.uuid())
-        .fetch_one(&mut self.database.read().await?)
+        .fetch_one(&mut self.database.look().await?)
         .await?;
         is_current(&row, applied)?;
         let Some(user) = row.opt_uuid("id")? else { return Ok(None) };

@@ -84,7 +84,7 @@ impl Sessions {
         let keep = keep_current.then_some(caller.claims.sid);
         let act = Act::Subject { subject: caller.claims.sub, keep };
         let revoked = self.revoke_for(caller, "logout_all", act, patience).await?;
-        self.ended(window, caller, revoked).await
+        Ok(self.ended(window, caller, revoked).await)
     }
 
     /// Changes the caller's password and ends all their other sessions.
@@ -108,7 +108,7 @@ impl Sessions {
         let keep = Some(caller.claims.sid);
         let act = Act::Password { subject, version: account.version, password, keep };
         let revoked = self.revoke_for(caller, "password", act, patience).await?;
-        self.ended(window, caller, revoked).await
+        Ok(self.ended(window, caller, revoked).await)
     }
 
     /// Sets a user's password, for an operator: whoever knows the old one is not asked. All sessions end.
@@ -124,12 +124,12 @@ impl Sessions {
         Ok(self.revoke(act, patience).await?.receipt)
     }
 
-    async fn ended(&self, window: Window, caller: &Caller, revoked: Revoked) -> Result<Ended, Error> {
+    async fn ended(&self, window: Window, caller: &Caller, revoked: Revoked) -> Ended {
         let identity = Identity { session: caller.claims.sid, subject: caller.claims.sub };
         let access = match revoked.kept {
-            Some(kept) => Some(self.issue(window, identity, kept).await?),
+            Some(kept) => Some(self.issue(window, identity, kept).await),
             None => None,
         };
-        Ok(Ended { receipt: revoked.receipt, access })
+        Ended { receipt: revoked.receipt, access }
     }
 }

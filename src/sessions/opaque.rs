@@ -5,9 +5,10 @@
 //! look-up. Everything else is looked up at every request: in Redis, where a login and a refresh have put it, or in the
 //! database, where the session's row is.
 //!
-//! A session that Redis has not is no session that has ended: it may have been evicted or flushed. Its client is told to
-//! refresh, which asks the database and puts it there again. So a store that loses what it holds costs one refresh for each
-//! session, and no login.
+//! A session that Redis has not is no session that has ended: it may be lost. Its client is told to refresh, which asks the
+//! database and puts it there again. So a store that loses what it holds costs one refresh for each session, and no login.
+//! What ends a session is not that it is taken out: it is an entry beside it, which a check reads with it
+//! ([`crate::revocation::blocklist::asked`]).
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
@@ -24,7 +25,7 @@ use crate::{
     tokens::{Claims, Profile},
 };
 
-use super::{AuthError, Caller, Error, Identity, Sessions, devices::Seen};
+use super::{AuthError, Caller, Identity, Sessions, devices::Seen};
 
 /// Of a session, a user, and two times in seconds.
 const BODY: usize = 16 + 16 + 8 + 8;
@@ -33,7 +34,7 @@ const BODY: usize = 16 + 16 + 8 + 8;
 const MAC: usize = 16;
 
 /// What an opaque credential begins with, so that people and scanners can tell what it is.
-const PREFIX: &str = "kos_";
+pub(super) const PREFIX: &str = "kos_";
 
 /// Where sessions are looked up.
 #[derive(Debug, Clone)]
@@ -129,6 +130,10 @@ impl Sessions {
     }
 
     fn read_opaque(&self, opaque: &Opaque, text: &str) -> Result<Named, AuthError> {
+        // A token, from when credentials were tokens: a refresh gives what is taken here.
+        if !text.starts_with(PREFIX) && text.contains('.') {
+            return Err(AuthError::Expired);
+        }
         let named = opaque.read(text).ok_or(AuthError::Invalid)?;
         let leeway = opaque.profile.leeway;
         let is_over = self.clock().now() >= Timestamp::from_millis(named.exp.saturating_mul(1000)) + leeway;
@@ -146,14 +151,17 @@ impl Sessions {
             Place::Redis(store) => {
                 let found = store.blocklist().session(epoch, named.session, named.subject).await;
                 let kept = match found {
-                    Ok(Some((kept, Told::Alive))) => kept,
-                    Ok(Some((_, Told::Dead(cause @ (Cause::Roles | Cause::Token | Cause::Key))))) => {
+                    Ok((Some(kept), Told::Alive)) => kept,
+                    Ok((_, Told::Dead(cause @ (Cause::Roles | Cause::Token | Cause::Key)))) => {
                         return Err(AuthError::TakenBack(cause));
                     }
-                    Ok(Some((_, Told::Dead(cause)))) => return Err(AuthError::Ended(cause)),
-                    // It ended, or was evicted: the refresh will tell.
-                    Ok(None) => return Err(AuthError::TakenBack(Cause::Session)),
-                    Ok(Some((_, Told::Lost))) => return Err(AuthError::Unknown(Ignorance::Store)),
+                    Ok((_, Told::Dead(cause))) => return Err(AuthError::Ended(cause)),
+                    Ok((_, Told::Lost)) => {
+                        store.is_wanting();
+                        return Err(AuthError::Unknown(Ignorance::Store));
+                    }
+                    // It was never put there, or is lost: a refresh puts it there.
+                    Ok((None, Told::Alive)) => return Err(AuthError::TakenBack(Cause::Session)),
                     Err(error) => {
                         tracing::debug!(%error, "Redis could not be asked");
                         return Err(AuthError::Unknown(Ignorance::Store));
@@ -161,46 +169,49 @@ impl Sessions {
                 };
                 (kept, applied)
             }
-            Place::Database => match self.0.devices.seen(named.session, epoch, self.clock().now(), applied).await {
-                Ok(Some(Seen { subject, generation, roles, seq, is_alive: true })) if subject == named.subject => {
-                    (Kept { sub: subject, generation, roles }, seq)
+            Place::Database => {
+                let look = || self.0.devices.seen(named.session, epoch, self.clock().now(), applied);
+                let seen = match look().await {
+                    // The connection was dead; another one may not be.
+                    Err(error) if error.is_temporary() => look().await,
+                    seen => seen,
+                };
+                match seen {
+                    Ok(Some(Seen { subject, generation, roles, seq, is_alive: true })) if subject == named.subject => {
+                        (Kept { sub: subject, generation, roles }, seq)
+                    }
+                    Ok(_) => return Err(AuthError::Ended(Cause::Session)),
+                    Err(error) => {
+                        tracing::warn!(%error, "the session could not be looked up");
+                        return Err(AuthError::Unknown(Ignorance::Store));
+                    }
                 }
-                Ok(_) => return Err(AuthError::Ended(Cause::Session)),
-                Err(error) => {
-                    tracing::warn!(%error, "the session could not be looked up");
-                    return Err(AuthError::Unknown(Ignorance::Store));
-                }
-            },
+            }
         };
         Ok(Caller { claims: opaque.claims(named, kept, epoch).into(), seq })
     }
 
     /// A credential for a session whose row was just written or read.
+    ///
+    /// That it cannot be put into Redis now refuses nobody: what was written into the database stands, and a client that
+    /// were told otherwise would show the refresh token again that it has just used.
     pub(super) async fn grant_opaque(
         &self,
         opaque: &Opaque,
         (iat, exp): (i64, i64),
         identity: Identity,
         kept: Kept,
-    ) -> Result<(String, Claims), Error> {
+    ) -> (String, Claims) {
         let epoch = self.0.ledger.id();
         let named = Named { session: identity.session, subject: identity.subject, iat, exp };
         if let Place::Redis(store) = &opaque.place {
-            let unreachable = |error: crate::revocation::blocklist::BlocklistError| {
-                tracing::warn!(%error, "a session could not be put into Redis");
-                Error::Credential(AuthError::Unknown(Ignorance::Store))
-            };
-            let now = self.clock().now();
-            let life = (Timestamp::from_millis(exp.saturating_mul(1000)) + opaque.profile.leeway).since(now);
-            store.blocklist().keep(epoch, named.session, &kept, life).await.map_err(unreachable)?;
-            // Whoever ended it meanwhile has either removed it there after this, or shows here.
-            let seen = self.0.devices.seen(named.session, epoch, now, self.0.checker.applied()).await?;
-            if !seen.is_some_and(|seen| seen.is_alive) {
-                store.blocklist().forget(epoch, named.session).await.map_err(unreachable)?;
-                return Err(Error::Credential(AuthError::Ended(Cause::Session)));
+            let life =
+                (Timestamp::from_millis(exp.saturating_mul(1000)) + opaque.profile.leeway).since(self.clock().now());
+            if let Err(error) = store.blocklist().keep(epoch, named.session, &kept, life).await {
+                tracing::warn!(%error, "a session could not be put into Redis; its client will be told to refresh");
             }
         }
-        Ok((opaque.write(named), opaque.claims(named, kept, epoch)))
+        (opaque.write(named), opaque.claims(named, kept, epoch))
     }
 }
 

@@ -113,7 +113,7 @@ impl Sessions {
                 }
                 Turn::Same => {
                     let counter = u32::try_from(family.counter).map_err(|_| Error::Credential(OVER))?;
-                    let granted = self.grant_again(&claimed, &family, now, counter, family.expires_at).await?;
+                    let granted = self.grant_again(&claimed, &family, now, counter, family.expires_at).await;
                     return Ok(Renewed { granted, is_absorbed: true });
                 }
                 Turn::Reused => return Err(self.end_family(&claimed, &family, client, patience).await?),
@@ -140,7 +140,7 @@ impl Sessions {
         else {
             return Ok(None);
         };
-        let granted = self.grant_again(claimed, family, now, counter, expires_at).await?;
+        let granted = self.grant_again(claimed, family, now, counter, expires_at).await;
         Ok(Some(Renewed { granted, is_absorbed: false }))
     }
 
@@ -151,17 +151,17 @@ impl Sessions {
         now: Timestamp,
         counter: u32,
         expires_at: Timestamp,
-    ) -> Result<Granted, Error> {
+    ) -> Granted {
         let identity = Identity { session: claimed.session, subject: family.user.id };
         let kept = Kept { generation: family.generation, roles: family.user.roles.clone(), expires_at };
-        Ok(Granted {
+        Granted {
             user: family.user.clone(),
             session: claimed.session,
-            access: self.issue(self.0.issuer.window(now), identity, kept).await?,
+            access: self.issue(self.0.issuer.window(now), identity, kept).await,
             refresh: self.0.refresh.issue(claimed.session, counter, &family.secret),
             refresh_life: expires_at.since(now),
             csrf: self.csrf_token(claimed.session),
-        })
+        }
     }
 
     /// Ends the session of a token that somebody has used before, and says so when that is in force everywhere.

@@ -8,34 +8,63 @@
 //! | `t:{jti}`, `s:{sid}` | `1`: revoked |
 //! | `f:{sub}` | as of which number, and all of this subject's floors |
 //! | `all` | as of which number, the floor over everything, and the signing keys that were taken back |
+//! | `told` | up to which number of the ledger everything stands here |
+//! | `filling:{random}` | somebody is writing everything; gone when the server was emptied meanwhile |
 //! | `a:{sid}` | a session, where credentials are opaque |
 //!
-//! `all` is written when everything live has been, and a check asks for it with the rest: when it is gone, Redis was
-//! flushed or is another one, and the check says that it does not know until a node has filled it again. That single
-//! entries were evicted, or lost in a failover, nobody can see: that is the price of this strategy.
+//! `all` and `told` are written when everything live has been, and a check asks for `all` with the rest: when it is gone,
+//! Redis was flushed or is another one, and the check says that it does not know until a node has filled it again. That
+//! single entries were evicted, or lost in a failover, nobody can see: that is the price of these strategies, and a server
+//! that evicts is refused.
+//!
+//! A session is never taken out of Redis to end it: what ends it is an entry beside it that a check reads with it. So a
+//! login or a refresh that writes its session late brings nothing back.
 //!
 //! Two nodes may write of one subject at once. What is written was read from the ledger after a commit, and says as of
 //! which number; an older reading does not replace a newer one ([`NEWER`]).
 
-use deadpool_redis::redis::{cmd, pipe};
+use deadpool_redis::redis::{Cmd, cmd, pipe};
 use serde::{Deserialize, Serialize};
 
 use super::{Blocklist, BlocklistError, ENTRIES, entry};
 use crate::{
     ids::{Generation, KeyId, LedgerId, Seq, SessionId, Subject},
     revocation::{Cause, Presented, known::Floors},
+    secret,
 };
 
 use std::time::Duration;
 
 /// Sets a value that begins with a number, unless one with a higher number is there: then says which. Says -2 where one
-/// must be there and is not.
+/// must be there and is not. An entry's life is never shortened.
 const NEWER: &str = "local old = redis.call('GET', KEYS[1])
-if ARGV[5] == '1' and not old then return -2 end
+if ARGV[4] == '1' and not old then return -2 end
 local seq = old and tonumber(string.match(old, '^%d+'))
-if seq and seq > tonumber(ARGV[1]) and ARGV[4] == '0' then return seq end
-if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+if seq and seq > tonumber(ARGV[1]) then return seq end
+local life = tonumber(ARGV[3])
+if life == 0 then redis.call('SET', KEYS[1], ARGV[2]) return -1 end
+if old then life = math.max(life, redis.call('PTTL', KEYS[1])) end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', life)
 return -1";
+
+/// Sets a token's or a session's entry; its life is never shortened.
+const DEAD: &str = "local life = math.max(tonumber(ARGV[1]), redis.call('PTTL', KEYS[1]))
+redis.call('SET', KEYS[1], '1', 'PX', life)
+return -1";
+
+/// Says that everything stands here, if nothing was lost since the filling began.
+const FILLED: &str = "if redis.call('DEL', KEYS[1]) == 0 then return 0 end
+redis.call('SET', KEYS[2], ARGV[2])
+redis.call('SET', KEYS[3], ARGV[1])
+return 1";
+
+/// Raises the number up to which everything stands here, if that is known at all.
+const TOLD: &str = "local told = tonumber(redis.call('GET', KEYS[1]) or '')
+if told and told < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+return 1";
+
+/// How long a filling may take: ten million entries take a minute or two.
+const FILLING: Duration = Duration::from_mins(30);
 
 /// Keys that one step of a scan looks at: about a millisecond of the server's time.
 const SCANNED: usize = 1000;
@@ -71,16 +100,7 @@ pub enum Entry {
     /// All of a subject's floors.
     Floors(Subject, Floors),
     /// The floor over everything, and the keys that were taken back.
-    All {
-        /// The floor.
-        floor: Generation,
-        /// The keys.
-        keys: Vec<KeyId>,
-        /// All the rest has been written before, so that this may say so.
-        is_whole: bool,
-    },
-    /// An opaque session is gone.
-    Gone(SessionId),
+    All(Generation, Vec<KeyId>),
 }
 
 /// What became of entries.
@@ -103,6 +123,21 @@ pub enum Dead {
 }
 
 impl Blocklist {
+    /// Sees that the server keeps what it is given. One that does not allow `INFO` is taken at its word.
+    ///
+    /// # Errors
+    /// [`BlocklistError::Evicts`], and others.
+    pub async fn keeps(&self) -> Result<(), BlocklistError> {
+        let mut info = cmd("INFO");
+        info.arg("memory");
+        let text: String = match self.call(self.ask(&info)).await {
+            Err(BlocklistError::Refused(_)) => return Ok(()),
+            answer => answer?,
+        };
+        let policy = text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or("noeviction");
+        if policy == "noeviction" { Ok(()) } else { Err(BlocklistError::Evicts { policy: policy.to_owned() }) }
+    }
+
     /// What denies a token, in one round trip.
     ///
     /// # Errors
@@ -129,7 +164,8 @@ impl Blocklist {
                 Some(Cause::Session)
             } else {
                 floors.cause(presented.generation, presented.session).or_else(|| {
-                    let is_key_dead = || keys.split(' ').any(|kid| *kid == *presented.key.to_string());
+                    let is_key_dead =
+                        || !keys.is_empty() && keys.split(' ').any(|kid| kid == presented.key.to_string());
                     token.map(|_| Cause::Token).or_else(|| is_key_dead().then_some(Cause::Key))
                 })
             };
@@ -147,24 +183,35 @@ impl Blocklist {
         ledger: LedgerId,
         session: SessionId,
         subject: Subject,
-    ) -> Result<Option<(Kept, Told)>, BlocklistError> {
+    ) -> Result<(Option<Kept>, Told), BlocklistError> {
         self.call(async {
             let mut get = cmd("MGET");
-            get.arg(&[self.session_key(ledger, session), self.floors_key(ledger, subject)]);
+            get.arg(&[
+                self.session_key(ledger, session),
+                entry::of_session(&self.0.prefix, ledger, session),
+                self.floors_key(ledger, subject),
+                self.all_key(ledger),
+            ]);
             let values: Vec<Option<String>> = self.ask(&get).await?;
-            let [kept, floors] = <[_; 2]>::try_from(values)
-                .map_err(|values| BlocklistError::Protocol(format!("{} values for 2 keys", values.len())))?;
+            let [kept, dead, floors, all] = <[_; 4]>::try_from(values)
+                .map_err(|values| BlocklistError::Protocol(format!("{} values for 4 keys", values.len())))?;
             // One that cannot be read is as good as none: whoever refreshes writes it anew.
-            let Some(kept) = kept.and_then(|text| serde_json::from_str::<Kept>(&text).ok()) else { return Ok(None) };
-            if kept.sub != subject {
-                return Ok(None);
+            let kept = kept.and_then(|text| serde_json::from_str::<Kept>(&text).ok());
+            let kept = kept.filter(|kept| kept.sub == subject);
+            let Some((_, (floor, _))) = all.as_deref().and_then(read_all) else { return Ok((kept, Told::Lost)) };
+            if dead.is_some() {
+                return Ok((kept, Told::Dead(Cause::Session)));
             }
-            let told = match floors.as_deref().map(read_floors) {
-                None => Told::Alive,
-                Some(None) => Told::Lost,
-                Some(Some((_, floors))) => floors.cause(kept.generation, session).map_or(Told::Alive, Told::Dead),
+            let floors = match floors.as_deref().map(read_floors) {
+                None => Floors::default(),
+                Some(Some((_, floors))) => floors,
+                Some(None) => return Ok((kept, Told::Lost)),
             };
-            Ok(Some((kept, told)))
+            let denied = kept.as_ref().and_then(|kept| {
+                let is_below = kept.generation < floor;
+                is_below.then_some(Cause::Everything).or_else(|| floors.cause(kept.generation, session))
+            });
+            Ok((kept, denied.map_or(Told::Alive, Told::Dead)))
         })
         .await
     }
@@ -186,61 +233,22 @@ impl Blocklist {
         self.call(self.ask(&set)).await
     }
 
-    /// Removes a session.
-    ///
-    /// # Errors
-    /// [`BlocklistError`].
-    pub async fn forget(&self, ledger: LedgerId, session: SessionId) -> Result<(), BlocklistError> {
-        let mut delete = cmd("DEL");
-        delete.arg(self.session_key(ledger, session));
-        self.call(self.ask::<i64>(&delete)).await.map(|_| ())
-    }
-
-    /// Writes entries, each to be there for `life`, as of a number of the ledger. `force` overwrites newer ones.
+    /// Writes entries, each to be there for a time of its own, as of a number of the ledger.
     ///
     /// # Errors
     /// [`BlocklistError`]: some may be written.
     pub async fn enter_all(
         &self,
         ledger: LedgerId,
-        entries: &[Entry],
+        entries: &[(Entry, Duration)],
         as_of: Seq,
-        life: Duration,
-        force: bool,
     ) -> Result<Entered, BlocklistError> {
         let mut entered = Entered::default();
         for part in entries.chunks(ENTRIES) {
             let step = self.call(async {
                 let mut pipeline = pipe();
-                for entry in part {
-                    let newer = |key: String, value: String, life: u64, must_be: bool| {
-                        let mut eval = cmd("EVAL");
-                        eval.arg(NEWER).arg(1).arg(key).arg(as_of.0).arg(value).arg(life);
-                        eval.arg(i32::from(force)).arg(i32::from(must_be));
-                        eval
-                    };
-                    match entry {
-                        Entry::Dead(dead) => {
-                            let key = match dead {
-                                Dead::Token(id) => entry::of_token(&self.0.prefix, ledger, *id),
-                                Dead::Session(id) => entry::of_session(&self.0.prefix, ledger, *id),
-                            };
-                            pipeline.cmd("SET").arg(key).arg("1").arg("PX").arg(millis(life)).ignore();
-                        }
-                        Entry::Floors(subject, floors) => {
-                            let value = format!("{as_of} {}", floors.to_text());
-                            pipeline.add_command(newer(self.floors_key(ledger, *subject), value, millis(life), false));
-                        }
-                        Entry::All { floor, keys, is_whole } => {
-                            let head = [as_of.to_string(), floor.to_string()].into_iter();
-                            let value: Vec<String> = head.chain(keys.iter().map(ToString::to_string)).collect();
-                            let value = value.join(" ");
-                            pipeline.add_command(newer(self.all_key(ledger), value, 0, !is_whole));
-                        }
-                        Entry::Gone(session) => {
-                            pipeline.cmd("DEL").arg(self.session_key(ledger, *session)).ignore();
-                        }
-                    }
+                for (entry, life) in part {
+                    pipeline.add_command(self.written(ledger, entry, *life, as_of));
                 }
                 let answers: Vec<i64> = pipeline.query_async(&mut self.connection().await?).await?;
                 Ok(answers)
@@ -253,13 +261,96 @@ impl Blocklist {
         Ok(entered)
     }
 
-    /// Removes all opaque sessions of a ledger.
+    fn written(&self, ledger: LedgerId, entry: &Entry, life: Duration, as_of: Seq) -> Cmd {
+        let newer = |key: String, value: String, life: u64, must_be: bool| {
+            let mut eval = cmd("EVAL");
+            eval.arg(NEWER).arg(1).arg(key).arg(as_of.0).arg(value).arg(life).arg(i32::from(must_be));
+            eval
+        };
+        match entry {
+            Entry::Dead(dead) => {
+                let key = match dead {
+                    Dead::Token(id) => entry::of_token(&self.0.prefix, ledger, *id),
+                    Dead::Session(id) => entry::of_session(&self.0.prefix, ledger, *id),
+                };
+                let mut eval = cmd("EVAL");
+                eval.arg(DEAD).arg(1).arg(key).arg(millis(life));
+                eval
+            }
+            Entry::Floors(subject, floors) => {
+                let value = format!("{as_of} {}", floors.to_text());
+                newer(self.floors_key(ledger, *subject), value, millis(life), false)
+            }
+            // Only beside all the rest: it says that the rest is there.
+            Entry::All(floor, keys) => newer(self.all_key(ledger), all_text(as_of, *floor, keys), 0, true),
+        }
+    }
+
+    /// Begins to write everything. What is returned is for [`filled`](Self::filled).
+    ///
+    /// # Errors
+    /// [`BlocklistError`].
+    pub async fn begin_filling(&self, ledger: LedgerId) -> Result<String, BlocklistError> {
+        let mark = format!("{}:{ledger}:filling:{:032x}", self.0.prefix, u128::from_le_bytes(secret::random()));
+        let mut set = cmd("SET");
+        set.arg(&mark).arg(1).arg("PX").arg(millis(FILLING));
+        self.call(self.ask::<()>(&set)).await?;
+        Ok(mark)
+    }
+
+    /// Says that everything stands here as of a number. Returns whether that is so: not if something was lost since
+    /// [`begin_filling`](Self::begin_filling).
+    ///
+    /// # Errors
+    /// [`BlocklistError`].
+    pub async fn filled(
+        &self,
+        ledger: LedgerId,
+        mark: &str,
+        as_of: Seq,
+        floor: Generation,
+        keys: &[KeyId],
+    ) -> Result<bool, BlocklistError> {
+        let mut eval = cmd("EVAL");
+        eval.arg(FILLED).arg(3).arg(mark).arg(self.all_key(ledger)).arg(self.told_key(ledger));
+        eval.arg(as_of.0).arg(all_text(as_of, floor, keys));
+        Ok(self.call(self.ask::<i64>(&eval)).await? == 1)
+    }
+
+    /// Up to which number everything stands here; `None` if that is not known.
+    ///
+    /// # Errors
+    /// [`BlocklistError`].
+    pub async fn told(&self, ledger: LedgerId) -> Result<Option<Seq>, BlocklistError> {
+        let mut get = cmd("MGET");
+        get.arg(&[self.told_key(ledger), self.all_key(ledger)]);
+        let values: Vec<Option<String>> = self.call(self.ask(&get)).await?;
+        let [told, all] = <[_; 2]>::try_from(values)
+            .map_err(|values| BlocklistError::Protocol(format!("{} values for 2 keys", values.len())))?;
+        let is_whole = all.as_deref().and_then(read_all).is_some();
+        Ok(told.and_then(|told| told.parse().ok()).map(Seq).filter(|_| is_whole))
+    }
+
+    /// Says that everything up to a number stands here, if everything up to the one before does.
+    ///
+    /// # Errors
+    /// [`BlocklistError`].
+    pub async fn raise_told(&self, ledger: LedgerId, to: Seq) -> Result<(), BlocklistError> {
+        let mut eval = cmd("EVAL");
+        eval.arg(TOLD).arg(1).arg(self.told_key(ledger)).arg(to.0);
+        self.call(self.ask::<i64>(&eval)).await.map(|_| ())
+    }
+
+    /// Forgets what was written as of numbers of a history that is gone: they would stand in the way of the new one's.
     ///
     /// # Errors
     /// [`BlocklistError`]: some may be there still.
-    pub async fn forget_sessions(&self, ledger: LedgerId) -> Result<(), BlocklistError> {
-        let (pattern, mut cursor) = (format!("{}:{ledger}:a:*", self.0.prefix), 0_u64);
-        // A whole round: every session that is there from before its beginning is met.
+    pub async fn forget_numbers(&self, ledger: LedgerId) -> Result<(), BlocklistError> {
+        let (pattern, mut cursor) = (format!("{}:{ledger}:f:*", self.0.prefix), 0_u64);
+        // First: from here on no check believes that everything is there.
+        let mut first = cmd("DEL");
+        first.arg(&[self.all_key(ledger), self.told_key(ledger)]);
+        self.call(self.ask::<i64>(&first)).await?;
         loop {
             let next = self.call(async {
                 let mut connection = self.connection().await?;
@@ -278,15 +369,8 @@ impl Blocklist {
         }
     }
 
-    /// Whether the entry is there that says that everything is.
-    ///
-    /// # Errors
-    /// [`BlocklistError`].
-    pub async fn is_filled(&self, ledger: LedgerId) -> Result<bool, BlocklistError> {
-        let mut get = cmd("GET");
-        get.arg(self.all_key(ledger));
-        let all: Option<String> = self.call(self.ask(&get)).await?;
-        Ok(all.as_deref().and_then(read_all).is_some())
+    fn told_key(&self, ledger: LedgerId) -> String {
+        format!("{}:{ledger}:told", self.0.prefix)
     }
 
     fn floors_key(&self, ledger: LedgerId, subject: Subject) -> String {
@@ -300,6 +384,12 @@ impl Blocklist {
     fn session_key(&self, ledger: LedgerId, session: SessionId) -> String {
         format!("{}:{ledger}:a:{session}", self.0.prefix)
     }
+}
+
+fn all_text(as_of: Seq, floor: Generation, keys: &[KeyId]) -> String {
+    let head = [as_of.to_string(), floor.to_string()].into_iter();
+    let words: Vec<String> = head.chain(keys.iter().map(ToString::to_string)).collect();
+    words.join(" ")
 }
 
 /// At least a millisecond: Redis takes no shorter life.

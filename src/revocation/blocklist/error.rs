@@ -31,6 +31,15 @@ pub enum BlocklistError {
         /// What to do about that.
         remedy: &'static str,
     },
+    /// The strategy asks it at every request, and it evicts.
+    #[error(
+        "revocation.strategy asks Redis at every request, and this one evicts entries when its memory is full \
+         (maxmemory-policy {policy}): what was taken back would be accepted again. Set maxmemory-policy to noeviction"
+    )]
+    Evicts {
+        /// Its policy.
+        policy: String,
+    },
     /// Another deployment uses this prefix on this server.
     #[error(
         "another deployment uses the prefix {prefix} on this Redis. Give this one a redis.prefix of its own; if the \
