@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use kickout::{
     app::App,
     clock::{Clock, Timestamp},
-    config::Config,
+    config::{self, Config},
     database::{Database, sql},
     ids::{Generation, LedgerId, SessionId, Subject},
     instance::DataFolder,
@@ -24,7 +24,7 @@ use super::servers::Servers;
 use crate::Failure;
 
 /// Encrypts what the nodes share. Nobody else ever sees that database.
-const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+pub(crate) const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// How long a node may take to end.
 const STOP: Duration = Duration::from_secs(10);
@@ -34,6 +34,9 @@ const WARM_UPS: usize = 8;
 
 /// The account whose hashed password all others have.
 const FIRST: &str = "first";
+
+/// What a login of the first account would need.
+const PASSWORD: &str = "engines hum all night";
 
 /// Callers that open sessions at once: as many as the connections that write on three nodes.
 const OPENERS: usize = 12;
@@ -115,8 +118,7 @@ impl Fleet {
             app.start(&tasks).await?;
             members.push(Member { app, tasks });
         }
-        let first = members[0].app.sessions();
-        first.create_user(FIRST, "engines hum all night".to_owned().into(), &[]).await?;
+        first_account(members[0].app.sessions()).await?;
         let fleet = Self { members, database, url, _folders: folders };
         let tickets = fleet.mint(nodes * WARM_UPS).await?;
         for (n, ticket) in tickets.iter().enumerate() {
@@ -141,29 +143,15 @@ impl Fleet {
         &self.url
     }
 
-    /// Sessions of so many users, opened by what a login does after the password: hashing one for each would take longer
-    /// than the whole run. The accounts alone are put there in one
-    /// statement, with the password of the one that was signed up.
+    /// Sessions of so many users, opened by what a login does after the password.
     pub(crate) async fn mint(&self, count: usize) -> Result<Vec<Ticket>, Failure> {
-        let mut connection = PgConnection::connect(&self.url).await?;
-        let people: Vec<Uuid> = sqlx::query_scalar(
-            "INSERT INTO users (id, name, name_key, password, created_at)
-             SELECT id, id::text, id::text, (SELECT password FROM users WHERE name_key = $3), $2
-             FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $1)) AS drawn
-             RETURNING id",
-        )
-        .bind(i64::try_from(count)?)
-        .bind(self.sessions(0).clock().now().as_millis())
-        .bind(FIRST)
-        .fetch_all(&mut connection)
-        .await?;
-        connection.close().await?;
+        let people = accounts(&self.url, count, self.sessions(0).clock().now()).await?;
         let mut openings = JoinSet::new();
         for (n, share) in people.chunks(count.div_ceil(OPENERS).max(1)).enumerate() {
             let (sessions, share) = (self.sessions(n % self.len()).clone(), share.to_vec());
             openings.spawn(async move {
                 let mut tickets = Vec::with_capacity(share.len());
-                for subject in share.into_iter().map(Subject::from) {
+                for subject in share {
                     let opened = sessions.open_for(subject, &Client::default()).await?;
                     tickets.push(Ticket { session: opened.session, subject, token: opened.access.text });
                 }
@@ -213,6 +201,31 @@ impl Fleet {
     }
 }
 
+/// Signs somebody up whose hashed password [`accounts`] gives to all others.
+pub(crate) async fn first_account(sessions: &Sessions) -> Result<(), Failure> {
+    sessions.create_user(FIRST, PASSWORD.to_owned().into(), &[]).await?;
+    Ok(())
+}
+
+/// Accounts by one statement, with the password of the [first](first_account): hashing one for each would take longer
+/// than a whole run.
+pub(crate) async fn accounts(url: &str, count: usize, now: Timestamp) -> Result<Vec<Subject>, Failure> {
+    let mut connection = PgConnection::connect(url).await?;
+    let people: Vec<Uuid> = sqlx::query_scalar(
+        "INSERT INTO users (id, name, name_key, password, created_at)
+         SELECT id, id::text, id::text, (SELECT password FROM users WHERE name_key = $3), $2
+         FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $1)) AS drawn
+         RETURNING id",
+    )
+    .bind(i64::try_from(count)?)
+    .bind(now.as_millis())
+    .bind(FIRST)
+    .fetch_all(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(people.into_iter().map(Subject::from).collect())
+}
+
 /// The settings of a node: those that are shipped.
 pub(crate) fn settings(url: &str) -> Config {
     let mut config = Config::default();
@@ -235,8 +248,8 @@ pub(crate) struct Mint {
 }
 
 impl Mint {
-    pub(crate) fn new(keys: &Arc<KeyRing>, epoch: LedgerId) -> Self {
-        let tokens = settings("").tokens;
+    /// For a node with these settings.
+    pub(crate) fn new(keys: &Arc<KeyRing>, epoch: LedgerId, tokens: config::Tokens) -> Self {
         let profile = Profile {
             issuer: tokens.issuer,
             audience: tokens.audience,

@@ -108,7 +108,7 @@ impl Full {
             Kind::Postgresql => Database::open_url(config.database.url.expose()).await?,
             Kind::Sqlite => Database::open(&file).await?,
         };
-        let mint = Mint::new(&keys, ledger_id(&database).await?);
+        let mint = Mint::new(&keys, ledger_id(&database).await?, config.tokens.clone());
         let draw = || mint.ticket(now, SessionId::random(), Subject::random());
         let revoked: Vec<Ticket> = (0..TICKETS).map(|_| draw()).collect();
         let valid: Vec<Ticket> = (0..TICKETS).map(|_| draw()).collect();
@@ -152,8 +152,15 @@ impl Full {
     }
 }
 
-/// Writes the ledger, past the recorder, which would take minutes.
-async fn fill(database: &Database, kind: Kind, rows: u64, until: i64, revoked: &[Ticket]) -> Result<(), Failure> {
+/// Writes the ledger of a fresh database, past the recorder, which would take minutes: so many revoked tokens, and the
+/// sessions of these tickets, of which there has to be one.
+pub(crate) async fn fill(
+    database: &Database,
+    kind: Kind,
+    rows: u64,
+    until: i64,
+    revoked: &[Ticket],
+) -> Result<(), Failure> {
     let (id, bytes) = match kind {
         Kind::Postgresql => ("gen_random_uuid()", "uuid_send(gen_random_uuid())"),
         Kind::Sqlite => ("randomblob(16)", "randomblob(16)"),

@@ -1,0 +1,205 @@
+//! The results of a run, as they stand in the JSON: what was measured, on what, and how. The report is made of nothing
+//! else.
+//!
+//! Every figure is kept round by round; ratios are of two arms in the same round.
+
+use serde::{Deserialize, Serialize};
+
+use super::{super::machine::Machine, point::Point};
+
+/// The version of this form. A reader refuses others.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// A run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) schema: u32,
+    pub(crate) machine: Machine,
+    pub(crate) redis: String,
+    pub(crate) postgres: String,
+    pub(crate) took_seconds: f64,
+    /// What the workload follows from.
+    pub(crate) seed: u64,
+    /// Rounds, windows, rates, connections: the plan as it was carried out.
+    pub(crate) plan: Plan,
+    /// Who was measured, and with which configuration.
+    pub(crate) arms: Vec<Arm>,
+    /// Requests: cost, latency, capacity.
+    pub(crate) load: Vec<Cell>,
+    /// Why the rivals' connections and concurrency are what they are.
+    pub(crate) sweep: Vec<Swept>,
+    /// From an act to the last accepted request.
+    pub(crate) revoking: Vec<Revoking>,
+    /// Asked of the stores per request.
+    pub(crate) store_use: Vec<StoreUse>,
+    /// Bytes per request and per login.
+    pub(crate) bytes: Vec<Bytes>,
+    /// What happens when a store is gone.
+    pub(crate) outages: Vec<Outage>,
+    /// Memory against live revocations.
+    pub(crate) memory: Vec<Memory>,
+}
+
+/// How the load was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) rounds: usize,
+    /// Of a turn at the base point; on the axes it is half of that.
+    pub(crate) window_seconds: f64,
+    /// Requests per second of the open loop, the same for all.
+    pub(crate) open_rate: u64,
+    /// Connections of the closed loop.
+    pub(crate) connections: usize,
+    pub(crate) users: u64,
+    pub(crate) devices_per_user: u64,
+    pub(crate) zipf_exponent: f64,
+    /// Which core the node has to itself, and which the generator and the stores share.
+    pub(crate) pinning: String,
+}
+
+/// A candidate.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Arm {
+    /// `stateless`, `hybrid`, `redis`, `exact`, `session-redis`, `session-sql`, `tower-sessions`, `empty handler`.
+    pub(crate) name: String,
+    /// Its configuration as the process got it, `SECTION.KEY = VALUE` a line, without secrets.
+    pub(crate) configuration: Vec<String>,
+}
+
+/// One arm at one point.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    pub(crate) arm: String,
+    /// The axis that this cell is on: `base`, `live`, `redis_delay`, `cache`, `algorithm`, `arriving`, `revoked`, `nodes`.
+    pub(crate) axis: String,
+    pub(crate) point: Point,
+    pub(crate) rounds: Vec<Round>,
+}
+
+/// One turn of one arm.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Round {
+    /// Processor time of the node's process (user + system) per request, in the open loop, in microseconds; of several
+    /// nodes, their sum over all requests.
+    pub(crate) cpu_us: f64,
+    /// What the process takes when nobody asks, in microseconds per second; it is not taken off.
+    pub(crate) idle_us_per_second: f64,
+    pub(crate) open: Open,
+    /// `None` where only latency was wanted.
+    pub(crate) closed: Option<Closed>,
+    /// Requests whose answer was checked; each was right, or the run had failed.
+    pub(crate) checked: u64,
+    /// Of these, refused, as they had to be.
+    pub(crate) refused: u64,
+    /// Resident memory of the process at the end.
+    pub(crate) resident_bytes: u64,
+    /// Share of requests whose token the node knew as verified, by its own counters; `None` where it does not count.
+    #[serde(default)]
+    pub(crate) measured_hit_rate: Option<f64>,
+}
+
+/// The open loop: requests are due at fixed times, and latency counts from then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Open {
+    pub(crate) rate: u64,
+    pub(crate) achieved: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p90_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) p999_us: f64,
+    pub(crate) max_us: f64,
+}
+
+/// The closed loop: each connection asks again when it is answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Closed {
+    pub(crate) connections: usize,
+    pub(crate) per_second: f64,
+    pub(crate) cpu_us: f64,
+}
+
+/// A step of a sweep over what a rival could be given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Swept {
+    pub(crate) arm: String,
+    /// `connections to redis`, `pool size`, `concurrent requests`.
+    pub(crate) knob: String,
+    pub(crate) value: u64,
+    pub(crate) redis_delay_ms: f64,
+    pub(crate) per_second: Vec<f64>,
+    pub(crate) p99_us: Vec<f64>,
+    /// What the comparison uses.
+    pub(crate) is_chosen: bool,
+}
+
+/// How long a revocation takes to bite.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Revoking {
+    pub(crate) arm: String,
+    pub(crate) nodes: u32,
+    /// `session`, `all devices`, `ban`.
+    pub(crate) act: String,
+    /// From sending the act to the first refusal on the last node; `None` where it was not refused while watched.
+    pub(crate) refused_ms: Vec<Option<f64>>,
+    /// From sending the act to its receipt.
+    pub(crate) receipt_ms: Vec<f64>,
+    /// Whether the receipts said `complete`.
+    pub(crate) complete: bool,
+    /// What the receipt says of when it bites, if not at once: seconds from the act.
+    pub(crate) in_force_after_s: Option<f64>,
+    /// Accepted requests that were sent after a complete receipt: must be 0 where P1 is promised.
+    pub(crate) accepted_after_receipt: u64,
+}
+
+/// Store operations.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoreUse {
+    pub(crate) arm: String,
+    pub(crate) nodes: u32,
+    pub(crate) requests: u64,
+    pub(crate) redis_per_request: f64,
+    pub(crate) sql_per_request: f64,
+    /// Operations per second of all nodes together when nobody asks.
+    pub(crate) redis_idle_per_second: f64,
+    pub(crate) sql_idle_per_second: f64,
+}
+
+/// Bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Bytes {
+    pub(crate) arm: String,
+    /// Where what decides about a request is.
+    pub(crate) state: String,
+    /// Of the `Cookie` header.
+    pub(crate) client_bytes_per_request: u64,
+    pub(crate) logins: u64,
+    pub(crate) sql_bytes_per_login: f64,
+    pub(crate) redis_bytes_per_login: f64,
+    pub(crate) node_bytes_per_login: f64,
+}
+
+/// A store that is gone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Outage {
+    pub(crate) arm: String,
+    /// `redis` or `sql`.
+    pub(crate) store: String,
+    /// The status of a valid request, so many seconds after the store was stopped.
+    pub(crate) valid: Vec<(f64, u16)>,
+    /// The status of a request whose token was taken back before.
+    pub(crate) revoked: Vec<(f64, u16)>,
+    /// The status of a logout.
+    pub(crate) logout: u16,
+    /// Of a revoked token after the store is back, empty if it kept nothing.
+    pub(crate) revoked_after_return: Option<u16>,
+}
+
+/// Memory of a node process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) arm: String,
+    pub(crate) live: u64,
+    pub(crate) resident_bytes: u64,
+    /// Of the store that keeps them, if it is Redis.
+    pub(crate) redis_bytes: u64,
+}
