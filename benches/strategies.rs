@@ -8,6 +8,58 @@
 //! cargo bench --bench strategies -- --smoke                  seconds: checks the answers, prints no figures
 //! cargo test --bench strategies                              the same
 //! ```
+//!
+//! # Who is compared
+//!
+//! The six strategies of Kickout, each as its own program has it under `revocation.strategy`: `stateless`, `hybrid`,
+//! `exact`, `redis`, `session-redis`, `session-sql`. Beside them somebody else's sessions, the crate `tower-sessions` with
+//! its Redis store, and an *empty handler*, which looks at nothing and sends the same answer: the ceiling. All answer the
+//! same request, `GET /v1/auth/verify` with a cookie, as a proxy asks it.
+//!
+//! # What is measured
+//!
+//! *Load.* At the base point (the defaults of `Point`) everybody is there; then one axis at a time
+//! leaves it, with those for whom it means something: live revocations, the distance of Redis and PostgreSQL, the share
+//! of tokens that the node has verified before, the algorithm, revocations that arrive meanwhile, the share of requests
+//! with a revoked credential, the number of nodes. Each turn is an open loop at one rate for all, for processor time per
+//! request and latency; on some axes a closed loop follows, for capacity.
+//!
+//! *Sweep.* What the rivals are given, more and less of it, so that one can see that it is enough.
+//!
+//! *Facts.* What else a choice depends on: how long a revocation takes to bite, what the stores are asked and hold, what
+//! happens when they are gone, memory.
+//!
+//! # How
+//!
+//! A node is a process of its own, with the settings that are shipped but for those that the results list. PostgreSQL and
+//! Redis are servers of the run's own, on loopback. Nodes are pinned to the first core, one worker thread each; the
+//! generator, the stores and the proxies share the others. The primary figure is *processor time of the node's process
+//! per request*, from the scheduler's account in nanoseconds: on two cores the generator's share pulls every ratio of
+//! throughput toward 1, and the stores' own work is nobody's here.
+//!
+//! At each point all candidates are alive at once. In each round each has its turn, in another order, and is asked the
+//! same: draws follow from the seed and the round's number. Users come by Zipf's law, their devices alike.
+//!
+//! Distance is made by a proxy with threads of its own, half the round trip each way. It runs on the generator's core:
+//! *capacity* of whoever asks a store is bounded by that core where there is a distance, and is to be read at no
+//! distance, where there is no proxy. Processor time of the node and latency below saturation are not touched by it.
+//!
+//! What a node has *verified before* is a matter of how often a token comes: with 0.95, each token is shown twenty times
+//! on average, as a page does within a token's life. To have the share that a point names, that many requests carry a
+//! token that was shown before, and the others one that the runner has signed just now, as a refresh would; the results
+//! have the share that the node itself counted. With 0 the cache is off. Sessions have nothing like it.
+//!
+//! Live revocations stand in the ledger before the node starts, put there by SQL, and in Redis for `redis`. They are
+//! tokens of nobody: what a check costs depends on how many there are, not on whose. For sessions they mean nothing: one
+//! that has ended is gone. Ten million are a rate of 11 000 per second over a token's 15 minutes; two thousand per second
+//! are 1.8 million. Tokens live for hours here, so that none ends during the run.
+//!
+//! Revocations that arrive are logouts at another node of the same ledger, which is in this process, in bursts.
+//!
+//! Keys of HS256 are not shared through PostgreSQL, so with that algorithm the node has SQLite, as shipped for one node.
+//!
+//! Every answer is checked: a revoked credential that is accepted where that must not be, a valid one that is refused,
+//! or any other status ends the run with an error.
 
 mod support {
     //! What the benchmarks share.
@@ -25,20 +77,24 @@ mod support {
     #[path = "../../tests/it/support/system.rs"]
     pub(crate) mod system;
 
-    #[expect(dead_code, reason = "the parts of the comparison that use the rest of it are not there yet")]
     pub(crate) mod strategies {
         //! Of the comparison of strategies.
 
         pub(crate) mod arms;
+        pub(crate) mod arrivals;
         pub(crate) mod compare;
         pub(crate) mod facts;
+        pub(crate) mod load;
         pub(crate) mod peers;
         pub(crate) mod point;
         pub(crate) mod process;
         pub(crate) mod proxy;
         pub(crate) mod report;
         pub(crate) mod results;
+        pub(crate) mod run_load;
         pub(crate) mod scope;
+        pub(crate) mod stage;
+        pub(crate) mod sweep;
         pub(crate) mod workload;
     }
 }
@@ -57,8 +113,10 @@ use support::{
         compare::compare,
         facts, peers, report,
         results::{Plan, Results, SCHEMA},
+        run_load,
         scope::{Pins, Scope},
-        workload,
+        stage::{Crowd, Ground, Stages},
+        sweep, workload,
     },
 };
 
@@ -166,6 +224,7 @@ async fn measure(
         return Err("Redis is not installed: apt-get install redis-server".into());
     }
     let (postgres, _) = servers.postgres.describe().await?;
+    let crowd = Crowd::of(scope);
     let mut results = Results {
         schema: SCHEMA,
         machine: Machine::look(&Clock::System),
@@ -176,10 +235,10 @@ async fn measure(
         plan: Plan {
             rounds: scope.rounds,
             window_seconds: scope.window.as_secs_f64(),
-            open_rate: 0,
-            connections: 0,
-            users: 0,
-            devices_per_user: 0,
+            open_rate: run_load::RATE,
+            connections: run_load::CONNECTIONS,
+            users: u64::try_from(crowd.users)?,
+            devices_per_user: u64::try_from(crowd.devices)?,
             zipf_exponent: workload::ZIPF_EXPONENT,
             pinning: scope.pins.describe(),
         },
@@ -192,6 +251,13 @@ async fn measure(
         outages: Vec::new(),
         memory: Vec::new(),
     };
+    let (mut ground, mut stages) = (Ground::new(scope, &servers), Stages::default());
+    if parts.contains(&"load") {
+        (results.load, results.arms) = run_load::measure(&mut ground, &mut stages, progress).await?;
+    }
+    if parts.contains(&"sweep") && !scope.is_smoke {
+        results.sweep = sweep::measure(&mut ground, &mut stages, progress).await?;
+    }
     if parts.contains(&"facts") {
         let found = facts::measure(scope, &servers, progress).await?;
         results.revoking = found.revoking;

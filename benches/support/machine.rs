@@ -6,7 +6,7 @@ use kickout::clock::Clock;
 use serde::{Deserialize, Serialize};
 
 /// The crates whose code is on the measured paths.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 18] = [
     "arc-swap",
     "argon2",
     "aws-lc-rs",
@@ -14,6 +14,7 @@ const CRATES: [&str; 15] = [
     "deadpool-redis",
     "fastbloom",
     "foldhash",
+    "fred",
     "jsonwebtoken",
     "kickout",
     "libsqlite3-sys",
@@ -22,6 +23,8 @@ const CRATES: [&str; 15] = [
     "siphasher",
     "sqlx",
     "tokio",
+    "tower-sessions",
+    "tower-sessions-redis-store",
 ];
 
 /// Machine, code and moment.

@@ -1,9 +1,8 @@
 //! The candidates, and the environment that each one's process gets.
 
-use super::{super::fleet::KEY, results};
+use std::path::PathBuf;
 
-/// Whether this version of Kickout has strategies, and a cache of verified tokens.
-pub(crate) const HAS_STRATEGIES: bool = false;
+use super::{super::fleet::KEY, results};
 
 /// As long as a run may take: no token and no revocation of it expires meanwhile. The time to live decides how many
 /// revocations are live, not what one costs, and their number is an axis of its own.
@@ -78,11 +77,6 @@ impl Kind {
     pub(crate) const fn takes_back(self) -> bool {
         !matches!(self, Self::Stateless | Self::Empty)
     }
-
-    /// Whether it can tell something of live revocations: a session that has ended is just gone.
-    pub(crate) const fn has_revocations(self) -> bool {
-        self.has_jwts()
-    }
 }
 
 /// Everything that one node's configuration follows from.
@@ -129,20 +123,25 @@ impl Setup {
             if self.live > 100_000 {
                 set("revocation.filter.capacity", &self.live.to_string());
             }
-            if HAS_STRATEGIES {
-                set("revocation.strategy", self.kind.strategy().unwrap_or_default());
-                if let Some(entries) = self.verified_cache {
-                    set("tokens.verified_cache", &entries.to_string());
-                }
+            set("revocation.strategy", self.kind.strategy().unwrap_or_default());
+            if let Some(entries) = self.verified_cache {
+                set("tokens.verified_cache", &entries.to_string());
             }
         }
         environment.extend(self.more.iter().cloned());
         environment
     }
 
+    /// The data folder that these settings name, where one is not to have any.
+    pub(crate) fn data(&self) -> Option<PathBuf> {
+        let named = self.more.iter().find(|(name, _)| *name == variable("data_dir"));
+        named.map(|(_, path)| PathBuf::from(path))
+    }
+
     /// For the results: `SECTION.KEY = VALUE` a line, without secrets and without where the stores are.
     pub(crate) fn described(&self) -> results::Arm {
-        let is_told = |name: &str| !name.contains("KEY_ENCRYPTION") && !name.ends_with("__URL");
+        let is_told =
+            |name: &str| !["KEY_ENCRYPTION_KEY", "__URL", "PREFIX", "DATA_DIR"].iter().any(|end| name.ends_with(end));
         let configuration = self.environment().into_iter().filter(|(name, _)| is_told(name));
         let line = |(name, value): (String, String)| {
             let key = name.trim_start_matches("KICKOUT__").replace("__", ".").to_lowercase();

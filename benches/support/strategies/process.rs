@@ -13,7 +13,10 @@ use std::{
 use kickout::{clock::Clock, instance};
 use tempfile::TempDir;
 
-use super::{arms::Setup, scope::Pins};
+use super::{
+    arms::{Setup, variable},
+    scope::Pins,
+};
 use crate::Failure;
 
 /// How long a node may take until it is ready: with ten million live revocations it reads a gigabyte first.
@@ -40,6 +43,7 @@ impl Node {
     /// Starts a node, and waits until it is ready.
     pub(crate) async fn start(setup: &Setup, pins: &Pins) -> Result<Self, Failure> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let data = setup.data().unwrap_or_else(|| folder.path().join("data"));
         let mut command = if setup.kind.is_kickout() {
             pins.command(env!("CARGO_BIN_EXE_kickout"))
         } else {
@@ -51,8 +55,7 @@ impl Node {
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).envs(setup.environment());
         if setup.kind.is_kickout() {
-            let data = folder.path().join("data");
-            command.env("KICKOUT__DATA_DIR", &data);
+            command.env(variable("data_dir"), &data);
             command.env("KICKOUT__HTTP__LISTEN", "127.0.0.1:0").env("KICKOUT__MANAGEMENT__LISTEN", "127.0.0.1:0");
         }
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -65,11 +68,8 @@ impl Node {
             let _ = child.wait();
             return Err(format!("a node of {} has ended: {}", setup.kind.name(), log(folder.path())).into());
         };
-        let management = if setup.kind.is_kickout() {
-            instance::announced(&folder.path().join("data"))?.map(|said| said.management)
-        } else {
-            None
-        };
+        let management =
+            if setup.kind.is_kickout() { instance::announced(&data)?.map(|said| said.management) } else { None };
         let mut node = Self { child, public, management, folder };
         node.is_ready().await?;
         Ok(node)
@@ -94,26 +94,14 @@ impl Node {
         self.child.id()
     }
 
-    /// The data folder, for commands.
-    pub(crate) fn data(&self) -> std::path::PathBuf {
-        self.folder.path().join("data")
-    }
-
     /// What it has said on standard error so far.
     pub(crate) fn log(&self) -> String {
         log(self.folder.path())
     }
 
-    /// Processor time of all its threads so far, user and system, in nanoseconds. Those that have ended are missing:
-    /// that is a thread for blocking work that had none for ten seconds.
+    /// Its processor time so far; see [`cpu_ns`].
     pub(crate) fn cpu_ns(&self) -> Result<u64, Failure> {
-        let mut sum = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
-            // One that has ended since the folder was read.
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            sum += text.split_whitespace().next().ok_or("an empty schedstat")?.parse::<u64>()?;
-        }
-        Ok(sum)
+        cpu_ns(self.pid())
     }
 
     /// Its resident memory.
@@ -151,6 +139,18 @@ impl Node {
         }
         Err(format!("a node does not end: {}", self.log()).into())
     }
+}
+
+/// Processor time of all threads of a process so far, user and system, in nanoseconds. Those that have ended are missing:
+/// that is a thread for blocking work that had none for ten seconds.
+pub(crate) fn cpu_ns(pid: u32) -> Result<u64, Failure> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that has ended since the folder was read.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += text.split_whitespace().next().ok_or("an empty schedstat")?.parse::<u64>()?;
+    }
+    Ok(sum)
 }
 
 impl Drop for Node {

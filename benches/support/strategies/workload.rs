@@ -1,14 +1,13 @@
 //! What is asked of the candidates: accounts, their devices, live revocations in the ledger, and who comes how often.
 
-use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
-use deadpool_redis::redis::{Client, aio::MultiplexedConnection, pipe};
 use kickout::{
     app::{App, database_file},
-    clock::Clock,
+    clock::{Clock, LedgerClock},
     config::{Config, Source},
-    database::{Database, Query},
-    ids::{SessionId, Subject, TokenId},
+    database::{Database, sql},
+    ids::{SessionId, Subject},
     instance::DataFolder,
     lifecycle::{Shutdown, Tasks},
     revocation::Patience,
@@ -18,7 +17,6 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rand_distr::{Distribution as _, Zipf};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use super::{
     super::{
@@ -35,11 +33,9 @@ const STOP: Duration = Duration::from_secs(10);
 /// Sessions opened or ended at once.
 const CALLERS: usize = 12;
 
-/// Entries of one pipeline to Redis.
-const PIPELINE: i64 = 10_000;
-
-/// How long reading one page of live revocations may take.
-const PAGE: Duration = Duration::from_mins(1);
+/// The hash of nothing that anybody knows.
+const NO_PASSWORD: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A node of Kickout in this process, on the same database and with the same settings as those that are measured. It
 /// opens sessions and takes them back; unless it is there to go on taking back, it leaves before anything is measured.
@@ -54,11 +50,11 @@ pub(crate) struct Host {
 impl Host {
     /// Starts a host. With SQLite it needs the folder that the measured node will have, and has to leave before that
     /// one starts.
-    pub(crate) async fn start(setup: &Setup, data: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) async fn start(setup: &Setup) -> Result<Self, Failure> {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         let mut config = config(setup)?;
-        config.data_dir = data.map_or_else(|| folder.path().join("data"), Path::to_owned);
-        let app = App::build(config.clone(), Clock::System, DataFolder::open(&config.data_dir)?).await?;
+        config.data_dir = setup.data().unwrap_or_else(|| folder.path().join("data"));
+        let app = Box::pin(App::build(config.clone(), Clock::System, DataFolder::open(&config.data_dir)?)).await?;
         let tasks = Tasks::new(Shutdown::new());
         app.start(&tasks).await?;
         Ok(Self { app, tasks, config, _folder: folder })
@@ -68,8 +64,8 @@ impl Host {
         self.app.sessions()
     }
 
-    /// Accounts with so many sessions each, opened by what a login does after the password; user by user. Once for each
-    /// database.
+    /// Accounts with so many sessions each, opened by what a login does after the password; user by user. With
+    /// PostgreSQL, and once for each database.
     pub(crate) async fn mint(&self, users: usize, devices: usize) -> Result<Vec<Ticket>, Failure> {
         first_account(self.sessions()).await?;
         self.mint_more(users, devices).await
@@ -77,7 +73,8 @@ impl Host {
 
     /// More of them.
     pub(crate) async fn mint_more(&self, users: usize, devices: usize) -> Result<Vec<Ticket>, Failure> {
-        let people = accounts(self.config.database.url.expose(), users, self.sessions().clock().now()).await?;
+        let url = self.config.database.url.expose();
+        let people = accounts(url, users, self.sessions().clock().now()).await?;
         self.open(&people, devices).await
     }
 
@@ -123,15 +120,15 @@ impl Host {
         Ok(())
     }
 
-    /// What signs more access tokens of sessions, as refreshes would. It goes on when the host has left.
-    pub(crate) async fn signer(&self) -> Result<Mint, Failure> {
-        let database = match self.config.database.url.expose() {
-            "" => Database::open(&database_file(self.app.folder())).await?,
-            url => Database::open_url(url).await?,
-        };
+    /// Ends it, and leaves what signs more access tokens of its sessions, as refreshes would.
+    pub(crate) async fn leave(self) -> Result<(Mint, LedgerClock), Failure> {
+        let (keys, clock) = (Arc::clone(self.app.keys()), self.sessions().clock().clone());
+        let config = self.config.clone();
+        self.stop().await?;
+        let database = open(&config).await?;
         let epoch = ledger_id(&database).await?;
         database.close().await;
-        Ok(Mint::new(&Arc::clone(self.app.keys()), epoch, self.config.tokens.clone()))
+        Ok((Mint::new(&keys, epoch, config.tokens), clock))
     }
 
     /// Ends it; no revocation waits for it afterwards.
@@ -145,80 +142,69 @@ impl Host {
     }
 }
 
+/// The same as [`accounts`] in SQLite, which no node may have open meanwhile. Nobody logs in to these.
+pub(crate) async fn accounts_in_sqlite(setup: &Setup, count: usize) -> Result<Vec<Subject>, Failure> {
+    let database = open(&config(setup)?).await?;
+    let people: Vec<Subject> = (0..count).map(|_| Subject::random()).collect();
+    let mut writer = database.write().await?;
+    for subject in &people {
+        sql("INSERT INTO users (id, name, name_key, password, created_at) VALUES ($1, $2, $2, $4, $3)")
+            .bind(subject.uuid())
+            .bind(subject.to_string())
+            .bind(Clock::System.wall().as_millis())
+            .bind(NO_PASSWORD)
+            .execute(&mut writer)
+            .await?;
+    }
+    drop(writer);
+    database.close().await;
+    Ok(people)
+}
+
+/// The database of a node that does not run, if it is SQLite.
+async fn open(config: &Config) -> Result<Database, Failure> {
+    Ok(match config.database.url.expose() {
+        "" => Database::open(&database_file(&DataFolder::open(&config.data_dir)?)).await?,
+        url => Database::open_url(url).await?,
+    })
+}
+
 /// The same settings in this process.
 pub(crate) fn config(setup: &Setup) -> Result<Config, Failure> {
     let environment = setup.environment().into_iter();
     let source = Source::new(None, environment.map(|(name, value)| (OsString::from(name), OsString::from(value))));
-    Ok(Config::load(&source).map_err(|problems| problems.to_string())?.config)
+    let mut config = Config::load(&source).map_err(|problems| problems.to_string())?.config;
+    if let Some(data) = setup.data() {
+        config.data_dir = data;
+    }
+    Ok(config)
 }
 
 /// Makes the tables of a database, and writes live revocations of tokens that nobody has into its ledger. They live as
 /// long as tokens do.
-pub(crate) async fn prepare(setup: &Setup, data: &Path, live: u64) -> Result<(), Failure> {
+pub(crate) async fn prepare(setup: &Setup, live: u64) -> Result<(), Failure> {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut config = config(setup)?;
-    data.clone_into(&mut config.data_dir);
-    let url = config.database.url.expose().to_owned();
+    config.data_dir = setup.data().unwrap_or_else(|| folder.path().join("data"));
     let folder = DataFolder::open(&config.data_dir)?;
-    let file = database_file(&folder);
-    let app = App::build(config.clone(), Clock::System, folder).await?;
+    let app = Box::pin(App::build(config.clone(), Clock::System, folder)).await?;
     let now = app.sessions().clock().now();
     app.close().await;
     if live == 0 {
         return Ok(());
     }
-    let (database, kind) = match url.as_str() {
-        "" => (Database::open(&file).await?, Kind::Sqlite),
-        url => (Database::open_url(url).await?, Kind::Postgresql),
-    };
+    let kind = if setup.database.is_empty() { Kind::Sqlite } else { Kind::Postgresql };
+    let database = open(&config).await?;
     let last = Ticket { session: SessionId::random(), subject: Subject::random(), token: String::new() };
     let until = (now + config.tokens.access_ttl.duration()).as_millis();
     fill(&database, kind, live - 1, until, &[last]).await?;
     database.close().await;
     if kind == Kind::Postgresql {
         // What the server does by itself to a table that has grown, if a little later.
-        super::super::servers::run(&url, "VACUUM (ANALYZE) revocations").await?;
-        super::super::servers::run(&url, "CHECKPOINT").await?;
+        super::super::servers::run(&setup.database, "VACUUM (ANALYZE) revocations").await?;
+        super::super::servers::run(&setup.database, "CHECKPOINT").await?;
     }
     Ok(())
-}
-
-/// Writes the live revocations of tokens into Redis, as the nodes that recorded them would have; how many.
-pub(crate) async fn publish(setup: &Setup) -> Result<u64, Failure> {
-    let database = Database::open_url(&setup.database).await?;
-    let ledger = ledger_id(&database).await?;
-    let mut redis = Client::open(setup.redis.as_str())?.get_multiplexed_async_connection().await?;
-    let (mut written, mut seq) = (0, 0);
-    loop {
-        // By whole transactions: those of a bench have 256 rows at most.
-        let page = "SELECT seq, id, until FROM revocations WHERE kind = 1 AND seq >= $1 AND seq < $2";
-        let mut reader = database.read().await?;
-        let step = PIPELINE / 256;
-        let query = Query::assembled(page.to_owned()).bind(seq).bind(seq + step).within(PAGE);
-        let rows = query.fetch_all(&mut reader).await?;
-        drop(reader);
-        if rows.is_empty() && seq > 0 {
-            return Ok(written);
-        }
-        let mut entries = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let id = TokenId::from(Uuid::from_slice(&row.bytes("id")?)?);
-            entries.push((format!("{}:{ledger}:t:{id}", setup.prefix), row.int("until")?));
-        }
-        written += u64::try_from(entries.len())?;
-        send(&mut redis, &entries).await?;
-        seq += step;
-    }
-}
-
-async fn send(redis: &mut MultiplexedConnection, entries: &[(String, i64)]) -> Result<(), Failure> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let mut pipeline = pipe();
-    for (key, until) in entries {
-        pipeline.cmd("SET").arg(key).arg("1").arg("PXAT").arg(*until).ignore();
-    }
-    Ok(pipeline.query_async(redis).await?)
 }
 
 /// Who comes how often: users by Zipf, their devices alike, and who was taken back with a given share. It follows from
