@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench strategies                             the full run, minutes: target/bench/strategies.json
-//! cargo bench --bench strategies -- --out FILE --rounds 5 --window 2s --live 0,10000,1000000 --parts load,sweep,facts
+//! cargo bench --bench strategies -- --out FILE --rounds 5 --window 1500ms --live 0,10000,1000000 --parts load,sweep,facts
 //! cargo bench --bench strategies -- --report FILE --to FOLDER       the report of an earlier run
 //! cargo bench --bench strategies -- --compare A B                   two runs beside each other
 //! cargo bench --bench strategies -- --smoke                  seconds: checks the answers, prints no figures
@@ -139,7 +139,7 @@ struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How long a turn takes at the base point, such as 2s or 500ms; on the axes it is half of that.
-    #[arg(long, default_value = "2s", value_parser = window)]
+    #[arg(long, default_value = "1500ms", value_parser = window)]
     window: Duration,
     /// Numbers of live revocations.
     #[arg(long, value_delimiter = ',', default_value = "0,10000,1000000")]

@@ -5,7 +5,8 @@
 //!
 //! *tower-sessions*: the crate of that name with its Redis store, in the newest version that this store is for. As its
 //! documentation has it: a pool of `fred` clients, each one connection that many requests share and write to together;
-//! a session is loaded when the handler first asks for it. Sessions expire when they were not *changed* for a while: it
+//! a session is loaded when the handler first asks for it. With a distance to Redis its default would hold back a command
+//! until the one before is acknowledged (Nagle's algorithm), which is switched off. Sessions expire when they were not *changed* for a while: it
 //! writes a session back only if the handler has changed it (`with_always_save` is off as it is shipped), so that a
 //! request is one `GET`. Beside the layer and the handler nothing is in the request's way: no limits, no time-outs, no
 //! request ids, no metrics, no CSRF rule, all of which a node of Kickout has.
@@ -25,7 +26,7 @@ use tokio::{net::TcpListener, runtime::Builder};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 use tower_sessions_redis_store::{
     RedisStore,
-    fred::prelude::{ClientLike as _, Config, Pool},
+    fred::prelude::{ClientLike as _, Config, ConnectionConfig, Pool, TcpConfig},
 };
 
 use super::arms::{Kind, variable};
@@ -75,7 +76,11 @@ async fn listen(router: Router) -> Result<(), Failure> {
 async fn with_sessions() -> Result<Router, Failure> {
     let url = std::env::var(variable("redis.url"))?;
     let size = std::env::var(POOL).ok().map_or(Ok(CHOSEN_POOL), |text| text.parse())?;
-    let pool = Pool::new(Config::from_url(&url)?, None, None, None, usize::try_from(size)?)?;
+    let connection = ConnectionConfig {
+        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
+        ..ConnectionConfig::default()
+    };
+    let pool = Pool::new(Config::from_url(&url)?, None, Some(connection), None, usize::try_from(size)?)?;
     let _connected = pool.connect();
     pool.wait_for_connect().await?;
     let layer = SessionManagerLayer::new(RedisStore::new(pool)).with_expiry(Expiry::OnInactivity(Duration::days(14)));

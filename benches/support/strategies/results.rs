@@ -46,7 +46,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     /// Of a turn at the base point; on the axes it is half of that.
     pub(crate) window_seconds: f64,
-    /// Requests per second of the open loop, the same for all.
+    /// Requests per second of the open loop, the same for all; a point whose stores are far has fewer, and its rounds say
+    /// how many.
     pub(crate) open_rate: u64,
     /// Connections of the closed loop.
     pub(crate) connections: usize,

@@ -17,9 +17,15 @@ use super::{
 };
 use crate::Failure;
 
-/// Requests per second of the open loop: half of what the slowest candidate bears in the worst point, sessions in
-/// PostgreSQL 5 ms away over ten connections. Near its limit waiting for a connection would be all that is seen of it.
+/// Requests per second of the open loop: half of what the slowest candidate bears, sessions in PostgreSQL 1 ms away. Near
+/// its limit waiting for a connection would be all that is seen of it.
 pub(crate) const RATE: u64 = 500;
+
+/// The same where the stores are [far](FAR_MS).
+const FAR_RATE: u64 = 100;
+
+/// In milliseconds.
+const FAR_MS: f64 = 2.0;
 
 /// Connections: the knee of the sweep for stores that are not far.
 pub(crate) const CONNECTIONS: usize = 64;
@@ -49,6 +55,13 @@ struct Place {
     open: Duration,
     /// The closed loop takes so long, if there is one.
     closed: Option<Duration>,
+}
+
+impl Place {
+    /// Requests per second of the open loop, the same for all who are there.
+    fn rate(&self) -> u64 {
+        if self.point.redis_delay_ms > FAR_MS { FAR_RATE } else { RATE }
+    }
 }
 
 /// Everything that load shows.
@@ -281,7 +294,8 @@ impl Running<'_> {
 
     /// One turn: the open loop, then the closed one, with processor time read around each.
     async fn turn(&mut self, ground: &Ground<'_>, place: &Place, round: usize) -> Result<Round, Failure> {
-        let mix = self.mix(ground, place, round, self.fresh(place, RATE))?;
+        let rate = place.rate();
+        let mix = self.mix(ground, place, round, self.fresh(place, rate))?;
         let mut generator = self.connect(&mix)?;
         let looks = self.looks().await?;
         if let Some((host, arrivals)) = &mut self.arrivals {
@@ -292,7 +306,7 @@ impl Running<'_> {
         let asking = tokio::task::spawn_blocking(move || {
             let cpu = || pids.iter().map(|pid| cpu_ns(*pid)).sum::<Result<u64, Failure>>();
             let before = cpu()?;
-            let opened = generator.open(&mix, RATE, open)?;
+            let opened = generator.open(&mix, rate, open)?;
             let between = cpu()?;
             let closed = closed.map(|window| generator.closed(&mix, window)).transpose()?;
             Ok::<_, Failure>((opened, between - before, closed, cpu()? - between))
@@ -309,7 +323,7 @@ impl Running<'_> {
             idle_us_per_second: 0.0,
             checked: opened.requests + closed.as_ref().map_or(0, |brought| brought.requests),
             refused: opened.refused + closed.as_ref().map_or(0, |brought| brought.refused),
-            open: opened.open(RATE),
+            open: opened.open(rate),
             closed: closed.map(|brought| Closed {
                 connections: CONNECTIONS,
                 per_second: brought.per_second(),

@@ -27,7 +27,7 @@ const REQUESTS: [usize; 5] = [1, 4, 16, 64, 256];
 const POOLS: [u64; 5] = [1, 2, 4, 8, 16];
 
 /// How long a step takes in a round.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_millis(300);
 
 /// A step: a running node and how much it is asked.
 struct Step {
