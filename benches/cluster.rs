@@ -60,6 +60,7 @@ mod support {
     pub(crate) mod readiness;
     #[expect(dead_code, reason = "other benchmarks use the rest of it")]
     pub(crate) mod rounds;
+    #[expect(dead_code, reason = "the comparison of strategies stops them, too")]
     pub(crate) mod servers;
     #[path = "../../tests/it/support/system.rs"]
     pub(crate) mod system;

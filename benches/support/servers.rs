@@ -1,14 +1,19 @@
 //! Servers of our own: PostgreSQL as it is shipped, durable commits included, and Redis, each on a free port.
 //!
 //! A server runs under a shell that holds the other end of a pipe from this process. When the pipe closes, however
-//! this process ended, the shell stops the server and removes its folder.
+//! this process ended, the shell stops the server and removes its folder. A server can be stopped and come back on its
+//! port: PostgreSQL with what it had, Redis empty.
 
 use std::{
     fs,
+    io::Write as _,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,6 +22,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::system::{as_nobody, give_to_nobody, is_postgres_ready, postgres};
 use crate::Failure;
 
+/// Ends by the word "stop": the server is to come back. Ends without: nobody needs it any more.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 folder=$1; shift
@@ -26,7 +32,7 @@ echo $server >"$folder/pid"
 read -r word
 kill -INT $server
 wait $server
-rm -rf "$folder" 2>/dev/null
+[ "$word" = stop ] || rm -rf "$folder" 2>/dev/null
 "#;
 
 /// The kernel counts processor time for `/proc` in hundredths of a second (`USER_HZ`), on every architecture.
@@ -40,17 +46,36 @@ pub(crate) const SETTINGS: [&str; 1] = ["max_connections=200"];
 #[derive(Debug)]
 struct Kept {
     folder: PathBuf,
-    keeper: Child,
-    pipe: Option<ChildStdin>,
+    program: PathBuf,
+    arguments: Vec<String>,
+    /// `None` while it is stopped.
+    keeper: Mutex<Option<(Child, ChildStdin)>>,
 }
 
 impl Kept {
-    fn start(folder: PathBuf, program: &Path, arguments: &[String]) -> Result<Self, Failure> {
+    fn start(folder: PathBuf, program: PathBuf, arguments: Vec<String>) -> Result<Self, Failure> {
+        let kept = Self { folder, program, arguments, keeper: Mutex::new(None) };
+        kept.launch()?;
+        Ok(kept)
+    }
+
+    fn launch(&self) -> Result<(), Failure> {
         let mut command = as_nobody(Path::new("/bin/sh"));
-        command.args(["-c", KEEPER, "keeper"]).arg(&folder).arg(program).args(arguments);
+        command.args(["-c", KEEPER, "keeper"]).arg(&self.folder).arg(&self.program).args(&self.arguments);
         let mut keeper = command.current_dir("/").stdin(Stdio::piped()).spawn()?;
-        let pipe = keeper.stdin.take();
-        Ok(Self { folder, keeper, pipe })
+        let pipe = keeper.stdin.take().ok_or("a shell without a pipe")?;
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some((keeper, pipe));
+        Ok(())
+    }
+
+    /// Ends the server and leaves its folder; when this returns, it has ended.
+    fn stop(&self) -> Result<(), Failure> {
+        if let Some((mut keeper, mut pipe)) = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            pipe.write_all(b"stop\n")?;
+            drop(pipe);
+            keeper.wait()?;
+        }
+        Ok(())
     }
 
     /// The server's own process id.
@@ -65,8 +90,10 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        drop(self.pipe.take());
-        let _ = self.keeper.wait();
+        if let Some((mut keeper, pipe)) = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(pipe);
+            let _ = keeper.wait();
+        }
         // Where only we may write beside it, the shell has left the folder itself.
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -99,9 +126,22 @@ impl Postgres {
         for setting in SETTINGS.iter().chain(more) {
             arguments.extend(["-c".to_owned(), (*setting).to_owned()]);
         }
-        let kept = Kept::start(folder, &postgres_program("postgres")?, &arguments)?;
+        let kept = Kept::start(folder, postgres_program("postgres")?, arguments)?;
         wait_for(|| is_postgres_ready(&data), || kept.log())?;
         Ok(Self { kept, port, databases: AtomicU32::new(0) })
+    }
+
+    /// Stops it as a restart of its machine would: all its connections end.
+    pub(crate) fn stop(&self) -> Result<(), Failure> {
+        self.kept.stop()
+    }
+
+    /// Starts it again, with what it had.
+    pub(crate) fn resume(&self) -> Result<(), Failure> {
+        self.kept.launch()?;
+        let data = self.kept.folder.join("data");
+        // The file that says so is gone with an orderly stop, so it is this server's word.
+        wait_for(|| is_postgres_ready(&data), || self.kept.log())
     }
 
     pub(crate) fn url(&self, database: &str) -> String {
@@ -112,6 +152,13 @@ impl Postgres {
     pub(crate) async fn create(&self) -> Result<String, Failure> {
         let name = format!("bench_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         run(&self.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE template0")).await?;
+        Ok(name)
+    }
+
+    /// A copy of a database that nobody is connected to; its name.
+    pub(crate) async fn copy(&self, of: &str) -> Result<String, Failure> {
+        let name = format!("bench_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        run(&self.url("postgres"), &format!("CREATE DATABASE {name} TEMPLATE {of}")).await?;
         Ok(name)
     }
 
@@ -165,9 +212,20 @@ impl Redis {
         let text = format!("--bind 127.0.0.1 --appendonly no --dir {} --port {port}", folder.display());
         let mut arguments: Vec<String> = text.split(' ').map(str::to_owned).collect();
         arguments.extend(["--save".to_owned(), String::new()]);
-        let kept = Kept::start(folder, Path::new("redis-server"), &arguments)?;
+        let kept = Kept::start(folder, "redis-server".into(), arguments)?;
         wait_for(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), || kept.log())?;
         Ok(Some(Self { kept, port }))
+    }
+
+    /// Stops it: its connections end, and what it held is gone.
+    pub(crate) fn stop(&self) -> Result<(), Failure> {
+        self.kept.stop()
+    }
+
+    /// Starts it again, empty.
+    pub(crate) fn resume(&self) -> Result<(), Failure> {
+        self.kept.launch()?;
+        wait_for(|| TcpStream::connect(("127.0.0.1", self.port)).is_ok(), || self.kept.log())
     }
 
     pub(crate) fn url(&self) -> String {
