@@ -26,7 +26,10 @@ use tokio::{net::TcpListener, runtime::Builder};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 use tower_sessions_redis_store::{
     RedisStore,
-    fred::prelude::{ClientLike as _, Config, ConnectionConfig, Pool, TcpConfig},
+    fred::{
+        prelude::{ClientLike as _, Config, ConnectionConfig, Pool, ReconnectPolicy, TcpConfig},
+        types::config::PerformanceConfig,
+    },
 };
 
 use super::arms::{Kind, variable};
@@ -37,6 +40,11 @@ pub(crate) const POOL: &str = "PEER_POOL";
 
 /// Connections to Redis: where the sweep has its knee with one core.
 pub(crate) const CHOSEN_POOL: u64 = 2;
+
+/// How long an answer of Redis may take. Without a limit, as the client is shipped, requests wait for ever once Redis was
+/// away, and without a policy it does not connect again. Its clock runs while a request waits for the one core, too, so
+/// it is long enough for the steps of the sweep.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Where a session keeps whose it is.
 const WHO: &str = "who";
@@ -80,7 +88,10 @@ async fn with_sessions() -> Result<Router, Failure> {
         tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
         ..ConnectionConfig::default()
     };
-    let pool = Pool::new(Config::from_url(&url)?, None, Some(connection), None, usize::try_from(size)?)?;
+    let performance = PerformanceConfig { default_command_timeout: TIMEOUT, ..PerformanceConfig::default() };
+    let again = ReconnectPolicy::new_exponential(0, 50, 1000, 2);
+    let size = usize::try_from(size)?;
+    let pool = Pool::new(Config::from_url(&url)?, Some(performance), Some(connection), Some(again), size)?;
     let _connected = pool.connect();
     pool.wait_for_connect().await?;
     let layer = SessionManagerLayer::new(RedisStore::new(pool)).with_expiry(Expiry::OnInactivity(Duration::days(14)));
