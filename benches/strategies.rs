@@ -82,18 +82,26 @@ mod support {
 
         pub(crate) mod arms;
         pub(crate) mod arrivals;
+        pub(crate) mod asking;
+        pub(crate) mod bytes;
         pub(crate) mod compare;
+        pub(crate) mod counters;
         pub(crate) mod facts;
         pub(crate) mod load;
+        pub(crate) mod memory;
+        pub(crate) mod outages;
         pub(crate) mod peers;
         pub(crate) mod point;
         pub(crate) mod process;
         pub(crate) mod proxy;
         pub(crate) mod report;
         pub(crate) mod results;
+        pub(crate) mod revoking;
         pub(crate) mod run_load;
+        pub(crate) mod scene;
         pub(crate) mod scope;
         pub(crate) mod stage;
+        pub(crate) mod store_use;
         pub(crate) mod sweep;
         pub(crate) mod workload;
     }
@@ -111,6 +119,7 @@ use support::{
     servers::{Redis, Servers},
     strategies::{
         compare::compare,
+        counters::COUNTING,
         facts, peers, report,
         results::{Plan, Results, SCHEMA},
         run_load,
@@ -132,7 +141,7 @@ struct Options {
     /// Where the results go, as JSON.
     #[arg(long, default_value = "target/bench/strategies.json")]
     out: PathBuf,
-    /// What to measure: load, sweep, facts.
+    /// What to measure: load, sweep, facts; or of the facts only some: revoking, bytes, memory, outages, stores.
     #[arg(long, value_delimiter = ',', default_value = "load,sweep,facts")]
     parts: Vec<String>,
     /// Rounds of each comparison.
@@ -219,7 +228,8 @@ async fn measure(
     progress: &mut dyn FnMut(&str) -> Result<(), Failure>,
 ) -> Result<Results, Failure> {
     let begun = Clock::System.boottime();
-    let servers = Servers::start(&[])?;
+    // Counting costs the server something, so where figures matter what needs it has a server of its own.
+    let servers = Servers::start(if scope.is_smoke { &[COUNTING] } else { &[] })?;
     if servers.redis.is_none() {
         return Err("Redis is not installed: apt-get install redis-server".into());
     }
@@ -252,14 +262,16 @@ async fn measure(
         memory: Vec::new(),
     };
     let (mut ground, mut stages) = (Ground::new(scope, &servers), Stages::default());
-    if parts.contains(&"load") {
+    let has = |part: &str| parts.contains(&part);
+    if has("load") {
         (results.load, results.arms) = run_load::measure(&mut ground, &mut stages, progress).await?;
     }
-    if parts.contains(&"sweep") && !scope.is_smoke {
+    if has("sweep") && !scope.is_smoke {
         results.sweep = sweep::measure(&mut ground, &mut stages, progress).await?;
     }
-    if parts.contains(&"facts") {
-        let found = facts::measure(scope, &servers, progress).await?;
+    let facts: Vec<&str> = facts::PARTS.into_iter().filter(|part| has("facts") || has(part)).collect();
+    if !facts.is_empty() {
+        let found = facts::measure(scope, &servers, &facts, progress).await?;
         results.revoking = found.revoking;
         results.store_use = found.store_use;
         results.bytes = found.bytes;

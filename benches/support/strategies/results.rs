@@ -148,7 +148,7 @@ pub(crate) struct Revoking {
     pub(crate) complete: bool,
     /// What the receipt says of when it bites, if not at once: seconds from the act.
     pub(crate) in_force_after_s: Option<f64>,
-    /// Accepted requests that were sent after a complete receipt: must be 0 where P1 is promised.
+    /// Accepted requests that were sent after the receipt. Where receipts are complete it is 0, or the run had failed.
     pub(crate) accepted_after_receipt: u64,
 }
 
@@ -171,7 +171,7 @@ pub(crate) struct Bytes {
     pub(crate) arm: String,
     /// Where what decides about a request is.
     pub(crate) state: String,
-    /// Of the `Cookie` header.
+    /// Of the `Cookie` header's value.
     pub(crate) client_bytes_per_request: u64,
     pub(crate) logins: u64,
     pub(crate) sql_bytes_per_login: f64,
@@ -185,14 +185,17 @@ pub(crate) struct Outage {
     pub(crate) arm: String,
     /// `redis` or `sql`.
     pub(crate) store: String,
-    /// The status of a valid request, so many seconds after the store was stopped.
+    /// The status of a valid request, so many seconds after the store was stopped; 0 if no answer came in time.
     pub(crate) valid: Vec<(f64, u16)>,
     /// The status of a request whose token was taken back before.
     pub(crate) revoked: Vec<(f64, u16)>,
     /// The status of a logout.
     pub(crate) logout: u16,
-    /// Of a revoked token after the store is back, empty if it kept nothing.
+    /// Of a revoked token after the store is back, empty if it kept nothing: 200 if it was ever accepted, else the last.
     pub(crate) revoked_after_return: Option<u16>,
+    /// Of a valid token then: 200 once it was accepted, else the last.
+    #[serde(default)]
+    pub(crate) valid_after_return: Option<u16>,
 }
 
 /// Memory of a node process.
