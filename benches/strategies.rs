@@ -80,17 +80,27 @@ mod support {
     pub(crate) mod strategies {
         //! Of the comparison of strategies.
 
+        pub(crate) mod advice;
         pub(crate) mod arms;
         pub(crate) mod arrivals;
         pub(crate) mod asking;
         pub(crate) mod bytes;
+        pub(crate) mod chart;
+        pub(crate) mod check;
         pub(crate) mod compare;
         pub(crate) mod counters;
+        pub(crate) mod document;
         pub(crate) mod facts;
+        pub(crate) mod facts_table;
+        pub(crate) mod figures;
+        pub(crate) mod html;
         pub(crate) mod load;
+        pub(crate) mod losses;
         pub(crate) mod memory;
+        pub(crate) mod old;
         pub(crate) mod outages;
         pub(crate) mod peers;
+        pub(crate) mod plots;
         pub(crate) mod point;
         pub(crate) mod process;
         pub(crate) mod proxy;
@@ -98,11 +108,13 @@ mod support {
         pub(crate) mod results;
         pub(crate) mod revoking;
         pub(crate) mod run_load;
+        pub(crate) mod sample;
         pub(crate) mod scene;
         pub(crate) mod scope;
         pub(crate) mod stage;
         pub(crate) mod store_use;
         pub(crate) mod sweep;
+        pub(crate) mod table;
         pub(crate) mod workload;
     }
 }
@@ -114,7 +126,7 @@ use kickout::clock::Clock;
 use tokio::runtime::Builder;
 
 use support::{
-    command::{exit, options, read, say, tell, write},
+    command::{exit, options, say, tell, write},
     machine::Machine,
     servers::{Redis, Servers},
     strategies::{
@@ -192,7 +204,7 @@ fn start(options: &Options) -> Result<(), Failure> {
         return peers::serve(kind);
     }
     if let Some(file) = &options.report {
-        return say(&report::write(&read(file)?, &options.to)?);
+        return say(&report::write(&report::load(file)?, &options.to)?);
     }
     if let [a, b] = options.compare.as_slice() {
         return say(&compare(a, b)?);
@@ -213,13 +225,13 @@ fn start(options: &Options) -> Result<(), Failure> {
     if is_smoke {
         let results = runtime.block_on(measure(&scope, &parts, &mut |line| say(&format!("ok  {line}"))))?;
         // The way to the report is part of what must work; its figures mean nothing here.
-        let _: Results = serde_json::from_str(&serde_json::to_string(&results)?)?;
+        report::readable(&results)?;
         report::self_check()?;
         return say("ok  report");
     }
     let results = runtime.block_on(measure(&scope, &parts, &mut |line| tell(line)))?;
     write(&options.out, &results)?;
-    say(&report::write(&read(&options.out)?, &options.to)?)
+    say(&report::write(&report::load(&options.out)?, &options.to)?)
 }
 
 async fn measure(
