@@ -229,6 +229,7 @@ fn outages() -> Vec<Outage> {
             revoked: seen(revoked),
             logout: if store == "sql" { 503 } else { 200 },
             revoked_after_return: Some(401),
+            valid_after_return: Some(200),
         }
     };
     ARMS[..7].iter().flat_map(|arm| ["redis", "sql"].map(|store| (*arm, store))).map(row).collect()

@@ -134,7 +134,7 @@ impl Host {
     /// Ends it; no revocation waits for it afterwards.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         self.tasks.shutdown().drain();
-        self.app.end(&self.tasks, STOP).await;
+        Box::pin(self.app.end(&self.tasks, STOP)).await;
         match self.tasks.shutdown().fatal() {
             Some(fatal) => Err(format!("the host has failed: {fatal:?}").into()),
             None => Ok(()),
