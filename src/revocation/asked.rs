@@ -141,7 +141,7 @@ impl Store {
             }
         }
         let end = after.max(head);
-        self.blocklist.raise_told(self.ledger.id(), end).await?;
+        self.blocklist.raise_told(self.ledger.id(), told, end).await?;
         Ok(end)
     }
 

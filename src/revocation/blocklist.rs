@@ -20,7 +20,8 @@
 //!     -@all +get +mget +set +del +eval +multi +exec +publish +subscribe +ping +info +unwatch +hello
 //! ```
 //!
-//! Without `+eval` and `+del` each node counts tries ([`limits`](crate::limits)) for itself. A database other than 0 in the URL takes `+select`, too.
+//! Without `+eval` and `+del` each node counts tries ([`limits`](crate::limits)) for itself. Where every request asks Redis
+//! ([`asked`]), it takes these and `+pttl +scan`. A database other than 0 in the URL takes `+select`, too.
 //!
 //! # Keys and channels
 //!

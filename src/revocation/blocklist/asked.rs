@@ -58,9 +58,9 @@ redis.call('SET', KEYS[2], ARGV[2])
 redis.call('SET', KEYS[3], ARGV[1])
 return 1";
 
-/// Raises the number up to which everything stands here, if that is known at all.
-const TOLD: &str = "local told = tonumber(redis.call('GET', KEYS[1]) or '')
-if told and told < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+/// Raises the number up to which everything stands here, if it is still the one that was read before the rest was written:
+/// after a flush it may be another filling's.
+const TOLD: &str = "if redis.call('GET', KEYS[1]) == ARGV[2] then redis.call('SET', KEYS[1], ARGV[1]) end
 return 1";
 
 /// How long a filling may take: ten million entries take a minute or two.
@@ -331,13 +331,13 @@ impl Blocklist {
         Ok(told.and_then(|told| told.parse().ok()).map(Seq).filter(|_| is_whole))
     }
 
-    /// Says that everything up to a number stands here, if everything up to the one before does.
+    /// Says that everything up to a number stands here, if still everything up to `from` was said to.
     ///
     /// # Errors
     /// [`BlocklistError`].
-    pub async fn raise_told(&self, ledger: LedgerId, to: Seq) -> Result<(), BlocklistError> {
+    pub async fn raise_told(&self, ledger: LedgerId, from: Seq, to: Seq) -> Result<(), BlocklistError> {
         let mut eval = cmd("EVAL");
-        eval.arg(TOLD).arg(1).arg(self.told_key(ledger)).arg(to.0);
+        eval.arg(TOLD).arg(1).arg(self.told_key(ledger)).arg(to.0).arg(from.0);
         self.call(self.ask::<i64>(&eval)).await.map(|_| ())
     }
 
