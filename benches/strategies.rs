@@ -165,6 +165,12 @@ struct Options {
     /// Numbers of live revocations.
     #[arg(long, value_delimiter = ',', default_value = "0,10000,1000000")]
     live: Vec<u64>,
+    /// Of the load only these axes: base, live, redis_delay, cache, algorithm, arriving, revoked, nodes. All if left out.
+    #[arg(long, value_delimiter = ',')]
+    axes: Vec<String>,
+    /// Put what is measured into these earlier results of the same machine and versions; the report says so.
+    #[arg(long)]
+    into: Option<PathBuf>,
     /// What the workload follows from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -217,9 +223,12 @@ fn start(options: &Options) -> Result<(), Failure> {
         rounds: if is_smoke { 1 } else { options.rounds },
         window: if is_smoke { Duration::from_millis(200) } else { options.window },
         live: if is_smoke { vec![0, 1000] } else { options.live.clone() },
+        axes: if is_smoke { Vec::new() } else { options.axes.clone() },
         seed: options.seed,
         pins,
     };
+    // Before anything is measured in vain.
+    let earlier = options.into.as_deref().map(report::load).transpose()?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let parts: Vec<&str> = options.parts.iter().map(String::as_str).collect();
     if is_smoke {
@@ -230,6 +239,10 @@ fn start(options: &Options) -> Result<(), Failure> {
         return say("ok  report");
     }
     let results = runtime.block_on(measure(&scope, &parts, &mut |line| tell(line)))?;
+    let results = match earlier {
+        Some(earlier) => earlier.with(results, &options.parts)?,
+        None => results,
+    };
     write(&options.out, &results)?;
     say(&report::write(&report::load(&options.out)?, &options.to)?)
 }
@@ -253,6 +266,7 @@ async fn measure(
         redis: Redis::version(),
         postgres,
         took_seconds: 0.0,
+        again: Vec::new(),
         seed: scope.seed,
         plan: Plan {
             rounds: scope.rounds,

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{super::machine::Machine, point::Point};
+use crate::Failure;
 
 /// The version of this form. A reader refuses others.
 pub(crate) const SCHEMA: u32 = 1;
@@ -18,6 +19,9 @@ pub(crate) struct Results {
     pub(crate) redis: String,
     pub(crate) postgres: String,
     pub(crate) took_seconds: f64,
+    /// What was measured again, or besides, in a later run.
+    #[serde(default)]
+    pub(crate) again: Vec<Again>,
     /// What the workload follows from.
     pub(crate) seed: u64,
     /// Rounds, windows, rates, connections: the plan as it was carried out.
@@ -38,6 +42,50 @@ pub(crate) struct Results {
     pub(crate) outages: Vec<Outage>,
     /// Memory against live revocations.
     pub(crate) memory: Vec<Memory>,
+}
+
+/// A later run whose figures stand here, too.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Again {
+    pub(crate) parts: Vec<String>,
+    pub(crate) commit: String,
+    pub(crate) date: String,
+    pub(crate) took_seconds: f64,
+}
+
+impl Results {
+    /// These results with what a later run has measured.
+    pub(crate) fn with(mut self, later: Self, parts: &[String]) -> Result<Self, Failure> {
+        let on = |results: &Self| {
+            let machine = results.machine.clone();
+            (machine.cpu, machine.kernel, machine.crates, results.redis.clone(), results.postgres.clone())
+        };
+        if on(&self) != on(&later) {
+            return Err("the earlier results are of another machine or of other versions: measure it all again".into());
+        }
+        for cell in later.load {
+            self.load.retain(|old| (&old.arm, &old.axis, &old.point) != (&cell.arm, &cell.axis, &cell.point));
+            self.load.push(cell);
+        }
+        fn take<T>(old: &mut Vec<T>, new: Vec<T>) {
+            if !new.is_empty() {
+                *old = new;
+            }
+        }
+        take(&mut self.sweep, later.sweep);
+        take(&mut self.revoking, later.revoking);
+        take(&mut self.store_use, later.store_use);
+        take(&mut self.bytes, later.bytes);
+        take(&mut self.outages, later.outages);
+        for memory in later.memory {
+            self.memory.retain(|old| (&old.arm, old.live) != (&memory.arm, memory.live));
+            self.memory.push(memory);
+        }
+        self.memory.sort_by_key(|memory| memory.live);
+        let Machine { commit, date, .. } = later.machine;
+        self.again.push(Again { parts: parts.to_vec(), commit, date, took_seconds: later.took_seconds });
+        Ok(self)
+    }
 }
 
 /// How the load was made.

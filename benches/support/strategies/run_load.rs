@@ -167,6 +167,7 @@ fn places(ground: &Ground<'_>) -> Vec<Place> {
     for live in scope.live.iter().copied().filter(|live| *live >= HUGE) {
         places.push(place("live", Point { live, ..base.clone() }, &[Hybrid, Exact, Redis], true));
     }
+    places.retain(|place| scope.axes.is_empty() || scope.axes.iter().any(|axis| axis == place.axis));
     places
 }
 

@@ -32,6 +32,12 @@ pub(crate) fn sample() -> Results {
         machine: machine(),
         redis: "7.0.15".to_owned(),
         postgres: "15.18".to_owned(),
+        again: vec![super::results::Again {
+            parts: vec!["bytes".to_owned()],
+            commit: "0000000".to_owned(),
+            date: "2026-01-01".to_owned(),
+            took_seconds: 1.0,
+        }],
         took_seconds: 600.0,
         seed: 1,
         plan: Plan {

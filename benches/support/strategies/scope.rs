@@ -18,6 +18,8 @@ pub(crate) struct Scope {
     pub(crate) window: Duration,
     /// Numbers of live revocations.
     pub(crate) live: Vec<u64>,
+    /// Of the load only these axes; all if there are none.
+    pub(crate) axes: Vec<String>,
     /// What the workload follows from.
     pub(crate) seed: u64,
     pub(crate) pins: Pins,

@@ -19,6 +19,10 @@ pub(crate) fn head(results: &Results) -> Vec<Block> {
     let (items, words): (Vec<&str>, Vec<&str>) =
         head.lines().filter(|line| !line.is_empty()).partition(|line| line.starts_with("- "));
     let mut items: Vec<String> = items.into_iter().map(|line| line.trim_start_matches("- ").to_owned()).collect();
+    items.extend(results.again.iter().map(|again| {
+        let (parts, seconds) = (again.parts.join(", "), again.took_seconds);
+        format!("Measured again, or besides: {parts}; commit {}; {}; {seconds:.0} s", again.commit, again.date)
+    }));
     let plan = &results.plan;
     items.extend([
         format!("PostgreSQL {}; Redis {}; all of it on this one machine", results.postgres, results.redis),
