@@ -165,7 +165,7 @@ struct Options {
     /// Numbers of live revocations.
     #[arg(long, value_delimiter = ',', default_value = "0,10000,1000000")]
     live: Vec<u64>,
-    /// Of the load only these axes: base, live, redis_delay, cache, algorithm, arriving, revoked, nodes. All if left out.
+    /// Of the load only these axes: base, live, `redis_delay`, cache, algorithm, arriving, revoked, nodes. All if left out.
     #[arg(long, value_delimiter = ',')]
     axes: Vec<String>,
     /// Put what is measured into these earlier results of the same machine and versions; the report says so.

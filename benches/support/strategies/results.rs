@@ -67,11 +67,6 @@ impl Results {
             self.load.retain(|old| (&old.arm, &old.axis, &old.point) != (&cell.arm, &cell.axis, &cell.point));
             self.load.push(cell);
         }
-        fn take<T>(old: &mut Vec<T>, new: Vec<T>) {
-            if !new.is_empty() {
-                *old = new;
-            }
-        }
         take(&mut self.sweep, later.sweep);
         take(&mut self.revoking, later.revoking);
         take(&mut self.store_use, later.store_use);
@@ -85,6 +80,13 @@ impl Results {
         let Machine { commit, date, .. } = later.machine;
         self.again.push(Again { parts: parts.to_vec(), commit, date, took_seconds: later.took_seconds });
         Ok(self)
+    }
+}
+
+/// Takes what was measured later, if anything was.
+fn take<T>(old: &mut Vec<T>, new: Vec<T>) {
+    if !new.is_empty() {
+        *old = new;
     }
 }
 
