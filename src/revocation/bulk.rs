@@ -31,7 +31,7 @@ pub struct BulkReceipt {
     pub applied: Applied,
     /// Every check that begins after this receipt denies.
     pub complete: bool,
-    /// As in a [`Receipt`](super::Receipt).
+    /// As in a [`Receipt`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_force_at: Option<String>,
     /// From the call to this receipt, in milliseconds.

@@ -21,7 +21,7 @@
 //! login or a refresh that writes its session late brings nothing back.
 //!
 //! Two nodes may write of one subject at once. What is written was read from the ledger after a commit, and says as of
-//! which number; an older reading does not replace a newer one ([`NEWER`]).
+//! which number; an older reading does not replace a newer one (`NEWER`).
 
 use deadpool_redis::redis::{Cmd, cmd, pipe};
 use serde::{Deserialize, Serialize};
