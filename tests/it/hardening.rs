@@ -279,7 +279,10 @@ async fn a_revocation_that_is_turned_away_says_so_and_takes_no_cookies() {
 async fn an_error_with_a_json_body_keeps_it() {
     let app = TestApp::start_cold(|_| {}).await;
     let ready = app.manage(Method::GET, "/readyz").await.expect(503);
-    assert_eq!(ready.json(), json!({"state": "cold", "blocklist": "in process", "applied": 0, "head": 0, "nodes": 1}));
+    assert_eq!(
+        ready.json(),
+        json!({"state": "cold", "strategy": "hybrid", "blocklist": "in process", "applied": 0, "head": 0, "nodes": 1})
+    );
     ready.is_guarded();
 
     let command = |body| app.manage(Method::POST, "/v1/admin/commands").bearer(ADMIN_TOKEN).json(&body);

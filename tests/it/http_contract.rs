@@ -445,7 +445,10 @@ async fn management_says_how_it_is_and_acts_for_those_who_show_the_token() {
     health.is_guarded();
     assert_eq!(health.body, b"ok\n");
     let ready = app.manage(Method::GET, "/readyz").await.expect(200).json();
-    assert_eq!(ready, json!({"state": "live", "blocklist": "in process", "applied": 0, "head": 0, "nodes": 1}));
+    assert_eq!(
+        ready,
+        json!({"state": "live", "strategy": "hybrid", "blocklist": "in process", "applied": 0, "head": 0, "nodes": 1})
+    );
     let metrics = app.manage(Method::GET, "/metrics").await.expect(200);
     assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain; version=0.0.4")));
 
