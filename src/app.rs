@@ -228,11 +228,11 @@ impl App {
         let replica = Replica::keeping(kind, ledger.id(), settings, now).sharing(revoked_keys);
         let replica = Arc::new(if database.is_shared() { replica.leased() } else { replica });
         let blocklist = open_blocklist(&config.redis, &ledger).await?;
-        if let Some(blocklist) = blocklist.as_ref().filter(|_| config.revocation.strategy.needs_redis()) {
-            blocklist.keeps().await?;
-        }
         let (enforcement, store) =
             enforcement(strategy, blocklist.as_ref(), &ledger, config.revocation.lease.duration());
+        if let Some(store) = &store {
+            store.blocklist().keeps().await?;
+        }
         let nodes = database.is_shared().then(|| Nodes::new(database.clone()));
         let herald = Herald::new(blocklist.clone(), nodes.clone(), ledger.clock().clone(), metrics.clone());
         let node = nodes.map(|_| {

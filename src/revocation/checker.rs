@@ -121,8 +121,8 @@ impl Checker {
         let checked = if self.replica.is_blind() {
             // Boxed: what another strategy does must not make this one's future large.
             match self.glance_blind(presented) {
-                Some(checked) => checked,
-                None => Box::pin(self.ask_store(presented)).await,
+                Ok(checked) => checked,
+                Err(store) => Box::pin(self.ask_store(store, presented)).await,
             }
         } else {
             self.check_memory(presented, on_stale).await
@@ -140,11 +140,12 @@ impl Checker {
         }
     }
 
-    /// What can be said of a token without asking anybody, where memory holds nothing: all, if nobody is asked.
-    fn glance_blind(&self, presented: &Presented) -> Option<Checked> {
+    /// What can be said of a token without asking anybody, where memory holds nothing: all, if nobody is asked; else whom
+    /// to ask.
+    fn glance_blind(&self, presented: &Presented) -> Result<Checked, &Store> {
         let decided = |verdict| {
             // What this node knows says nothing of what the store does.
-            Some(Checked { verdict, tier: Tier::None, seq: Seq(0), has_false_positive: false })
+            Ok(Checked { verdict, tier: Tier::None, seq: Seq(0), has_false_positive: false })
         };
         if !self.replica.has_begun() {
             return decided(Verdict::Unknown(Ignorance::Loading));
@@ -152,23 +153,16 @@ impl Checker {
         if presented.epoch != self.replica.ledger() {
             return decided(Verdict::Revoked(Cause::Epoch));
         }
-        if self.store.is_none() { decided(Verdict::Active) } else { None }
+        self.store.as_ref().map_or_else(|| decided(Verdict::Active), Err)
     }
 
     /// The store's word counts, whatever it is. When it does not have everything, somebody is told to fill it.
-    async fn ask_store(&self, presented: &Presented) -> Checked {
-        let seq = Seq(0);
-        let told = match &self.store {
-            Some(store) => store.decide(presented).await,
-            None => Ok(Told::Lost),
-        };
-        let (verdict, outcome) = match told {
+    async fn ask_store(&self, store: &Store, presented: &Presented) -> Checked {
+        let (verdict, outcome) = match store.decide(presented).await {
             Ok(Told::Alive) => (Verdict::Active, LookOutcome::Miss),
             Ok(Told::Dead(cause)) => (Verdict::Revoked(cause), LookOutcome::Hit),
             Ok(Told::Lost) => {
-                if let Some(store) = &self.store {
-                    store.is_wanting();
-                }
+                store.is_wanting();
                 (Verdict::Unknown(Ignorance::Store), LookOutcome::Failed)
             }
             Err(error) => {
@@ -177,7 +171,7 @@ impl Checker {
             }
         };
         self.metrics.blocklist_looks_total.at(outcome).increment(1);
-        Checked { verdict, tier: Tier::Blocklist, seq, has_false_positive: false }
+        Checked { verdict, tier: Tier::Blocklist, seq: Seq(0), has_false_positive: false }
     }
 
     /// How far this node is.

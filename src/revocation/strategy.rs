@@ -46,10 +46,6 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Hybrid, Self::Exact, Self::Stateless, Self::Redis, Self::SessionRedis, Self::SessionSql];
-
     /// Its name, in the configuration and everywhere.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -61,12 +57,6 @@ impl Strategy {
             Self::SessionRedis => "session-redis",
             Self::SessionSql => "session-sql",
         }
-    }
-
-    /// Whether checks are answered from this node's memory, under a lease.
-    #[must_use]
-    pub const fn has_memory(self) -> bool {
-        matches!(self, Self::Hybrid | Self::Exact)
     }
 
     /// Whether the credential is an opaque session and no token.
