@@ -142,6 +142,20 @@ mod tests {
         assert!(refused.contains("hard links"), "{refused}");
     }
 
+    /// What a power cut would lose no test here can see, so the setting itself is read: 2 is FULL.
+    #[tokio::test]
+    async fn every_commit_is_flushed_to_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = File::open(&folder.path().join("a.db")).await.unwrap();
+        for pool in [&open.writer, &open.readers] {
+            let mut connection = pool.acquire().await.unwrap();
+            let set = |pragma: &'static str| sqlx::query_scalar::<_, String>(pragma);
+            let mode = set("SELECT journal_mode FROM pragma_journal_mode").fetch_one(&mut *connection).await.unwrap();
+            let level = sqlx::query_scalar::<_, i64>("SELECT synchronous FROM pragma_synchronous");
+            assert_eq!((mode.as_str(), level.fetch_one(&mut *connection).await.unwrap()), ("wal", 2));
+        }
+    }
+
     #[tokio::test]
     async fn a_database_in_memory_is_refused() {
         for url in ["sqlite::memory:", "sqlite://:memory:", "sqlite:file?mode=memory"] {

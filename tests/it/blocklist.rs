@@ -2,6 +2,7 @@
 //! Redis is said in bounded time.
 
 mod outages;
+mod store;
 
 use std::time::Duration;
 

@@ -27,6 +27,7 @@ on_both!(
     an_entry_outlives_every_token_it_denies_and_then_goes,
     a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned,
     a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed,
+    a_leap_of_a_nodes_own_clock_prunes_nothing,
     a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone,
     a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing,
     a_large_history_loads_in_pages_and_grows_the_filter,
@@ -99,6 +100,14 @@ async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the
     assert_eq!(node.verdict(&mine).await, Verdict::Revoked(Cause::Subject));
     let renewed = Presented { generation: Generation(1), ..mine };
     assert_eq!(node.verdict(&renewed).await, Verdict::Revoked(Cause::Subject));
+
+    // Nobody is spared by a session of somebody else, and that session gets nothing from it.
+    let strangers = node.session(node.user().await, 0).await;
+    let done = node.done(Act::Subject { subject: alice, keep: Some(strangers.session) }).await;
+    assert_eq!(done.kept, None);
+    let lifted = sql("SELECT generation FROM sessions WHERE id = $1").bind(strangers.session.uuid());
+    let lifted = lifted.fetch_one(&mut node.database.read().await.unwrap()).await.unwrap();
+    assert_eq!(lifted.int("generation").unwrap(), 0);
 }
 
 async fn nothing_left_to_do_is_said_and_names_the_row_that_did_it(store: Store) {
@@ -220,6 +229,13 @@ async fn a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed(s
     assert_eq!(node.ledger.clock().now(), before + Duration::from_secs(7801));
 }
 
+async fn a_leap_of_a_nodes_own_clock_prunes_nothing(store: Store) {
+    let node = Node::start(store).await;
+    node.done(Act::Token(TokenId::random())).await;
+    node.step_own_wall(48 * HOUR_MS);
+    assert_eq!(node.ledger.prune(1000).await.unwrap(), 0);
+}
+
 async fn a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone(store: Store) {
     let node = Node::start(store).await;
     let now = node.ledger.clock().now();
@@ -227,6 +243,9 @@ async fn a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone(sto
     assert_eq!(node.ledger.lifetimes().ceiling(now), TTL);
     let node = node.restart(Duration::from_mins(1)).await;
     assert_eq!(node.ledger.lifetimes().ceiling(now + TTL), TTL, "also after one more restart");
+    let recorded = node.ledger.record(&[Act::Token(TokenId::random())]).await.unwrap();
+    let until = recorded.batch.unwrap().rows[0].until;
+    assert!(until >= now + TTL + kickout::clock::MAX_LEEWAY, "a token from before lives until then: {until}");
     assert_eq!(node.ledger.lifetimes().ceiling(now + TTL + Duration::from_millis(1)), Duration::from_mins(1));
     node.advance(TTL + Duration::from_secs(1)).await;
     let node = node.restart(Duration::from_mins(30)).await;

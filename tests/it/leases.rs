@@ -162,6 +162,24 @@ async fn a_dead_node_delays_the_first_receipts_by_its_hold_and_answers_nothing_a
     writer.leave().await;
 }
 
+/// One of them was there already, under a number that the dead node has acknowledged.
+#[tokio::test]
+async fn acts_that_share_a_commit_wait_for_the_last_number_of_all_of_them() {
+    let url = postgres::Server::shared().database().await;
+    let writer = Member::start(&url, "writer", true).await;
+    let mut dead = Member::start(&url, "dead", true).await;
+    let (before, someone) = (writer.someone(), writer.someone());
+    let first = writer.revoke(&before).await;
+    assert_eq!((first.applied.nodes, first.applied.of), (2, 2));
+    assert_eq!(dead.verdict(&someone).await, Verdict::Active);
+    dead.die();
+    // Both wait when the recorder comes: nothing else runs in between on this one thread.
+    let (again, now) = tokio::join!(writer.revoke(&before), writer.revoke(&someone));
+    assert!(again.already && again.complete && now.complete && now.seq > again.seq, "{again:?} {now:?}");
+    assert_eq!(dead.verdict(&someone).await, Verdict::Unknown(Ignorance::Stale), "it has stopped by itself");
+    writer.leave().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_leaves_is_not_waited_for_and_one_whose_row_is_gone_begins_anew() {
     let url = postgres::Server::shared().database().await;

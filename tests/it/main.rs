@@ -11,6 +11,7 @@
 //! | [`races`] | no login outlives the act that it races |
 //! | [`refresh`] | a refresh token is good once, excused for a moment, and ends its family after that |
 //! | [`refresh_races`] | whatever a refresh or a login races, on two nodes, no token outlives the act |
+//! | [`held_rows`] | what a login or a refresh waited for in the middle of its work does not outlive it |
 //! | [`bad_input`] | what clients get for requests that are not as they should be |
 //! | [`fuzz`] | any bytes from strangers are refused, or taken for what they are |
 //! | [`hardening`] | slow clients, tossed cookies and dead tokens keep nobody from anything |
@@ -71,6 +72,7 @@ mod fault_redis;
 mod fault_stale;
 mod fuzz;
 mod hardening;
+mod held_rows;
 mod http_contract;
 mod keys;
 mod leases;

@@ -27,6 +27,20 @@ async fn a_process_of_its_own_uses_redis_while_it_is_there_and_misses_nothing_wi
     // The entry is a hint: nobody's receipt waits for it.
     eventually!(format!("{:?}", redis.command(&["KEYS", "kickout:*"])).contains(&device.session()));
 
+    // Nor does anybody rely on it: this one is gone before anybody has asked.
+    let device = user.log_in_for_bearer().await;
+    app.post("/v1/auth/logout").bearer(&device.access()).await.expect(200);
+    eventually!(format!("{:?}", redis.command(&["KEYS", "kickout:*"])).contains(&device.session()));
+    redis.command(&["FLUSHALL"]);
+    app.refuses(&device.access()).await;
+
+    // What it says of a user is said of those tokens, and not of the next ones.
+    let device = user.log_in_for_bearer().await;
+    app.post("/v1/auth/logout-all").bearer(&device.access()).await.expect(200);
+    eventually!(format!("{:?}", redis.command(&["KEYS", "kickout:*"])).contains(&user.subject));
+    app.refuses(&device.access()).await;
+    app.accepts(&user.log_in_for_bearer().await.access()).await;
+
     redis.stop();
     let device = user.log_in_for_bearer().await;
     app.accepts(&device.access()).await;

@@ -16,6 +16,7 @@ use super::support::{
     ledger::{self, done, ledger_at},
     postgres::{self, Server},
     proxy::{Fate, LATE, Proxy},
+    wait::eventually,
 };
 
 async fn revoke(ledger: &Ledger) -> (TokenId, Result<Seq, DatabaseError>) {
@@ -62,6 +63,28 @@ async fn a_commit_that_never_arrived_is_not_claimed() {
     let behind = ledger.exact(Target::Token(token), Seq(99)).await.unwrap_err();
     assert!(behind.is_temporary() && behind.to_string().contains("old primary"), "{behind}");
     assert_eq!(revoke(&ledger).await.1.unwrap(), Seq(1));
+}
+
+/// Whoever has waited longest for the number gets it when the transaction that was lost is undone.
+#[tokio::test]
+async fn a_number_that_somebody_else_took_does_not_tell_of_a_commit_that_was_lost() {
+    let (proxy, url, ledger) = behind_a_proxy().await;
+    let (_, other) = ledger_at(&url).await;
+    proxy.next_commit(Fate::Held);
+    let ((token, lost), (_, taken)) = tokio::join!(revoke(&ledger), async {
+        eventually!(proxy.is_over());
+        let (taken, ()) = tokio::join!(revoke(&other), async {
+            let waits = "SELECT count(*) FROM pg_stat_activity
+                         WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            eventually!(postgres::number(&url, waits).await == 1);
+            proxy.cut();
+        });
+        taken
+    });
+    assert_eq!(taken.unwrap(), Seq(1));
+    let error = lost.unwrap_err();
+    assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
+    assert_eq!(ledger.exact(Target::Token(token), Seq(1)).await.unwrap(), Exact::Absent);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::{cell::Cell, collections::HashMap, time::Duration};
 
 use kickout::{
+    clock::Timestamp,
     database::{Database, sql},
     ids::{Generation, Seq, SessionId, Subject, TokenId},
     revocation::{
@@ -379,6 +380,34 @@ async fn an_entry_outlives_the_tokens_of_the_node_that_issues_the_longest() {
     short.keep_time().await.unwrap();
     let later = short.clock().now() + Duration::from_hours(3);
     assert_eq!(short.lifetimes().ceiling(later), ledger::TTL);
+}
+
+/// The time of its number counts, and not when it began to wait for that.
+#[tokio::test]
+async fn an_entry_lives_from_when_its_number_is_taken() {
+    let pair = Pair::start().await;
+    let clock = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+    let mut rival = pair.other.begin().await.unwrap();
+    sql("SELECT seq FROM head {for update}").fetch_one(&mut rival).await.unwrap();
+    let acts = [Act::Token(TokenId::random())];
+    let (recorded, later) = tokio::join!(pair.one.record(&acts), async {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        while postgres::number(&pair.url, waits).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let enough = postgres::number(&pair.url, clock).await + 300;
+        loop {
+            let later = postgres::number(&pair.url, clock).await;
+            if later > enough {
+                rival.rollback().await;
+                return Timestamp::from_millis(later);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let until = recorded.unwrap().batch.unwrap().rows[0].until;
+    assert!(until >= later + pair.one.lifetimes().entry(later), "{until}, {later}");
 }
 
 #[tokio::test]

@@ -203,3 +203,36 @@ fn narrowed(first: Option<Vec<Member>>, found: &[Member]) -> Vec<Member> {
     let Some(first) = first else { return found.to_vec() };
     found.iter().filter(|member| first.iter().any(|known| known.id == member.id)).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> Member {
+        Member {
+            id: NodeId::random(),
+            beat: 1,
+            applied: Seq(3),
+            hold: Duration::from_secs(1),
+            name: String::new(),
+            kin: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_acknowledgement_speaks_for_its_node_and_for_this_ledger_alone() {
+        let (ledger, one, other) = (LedgerId::random(), member(), member());
+        let reaches = Reaches::new(ledger);
+        assert!(reaches.has(&one, Seq(3)) && !reaches.has(&one, Seq(4)), "its row says so");
+        reaches.hear(one.id, LedgerId::random(), Seq(9));
+        assert!(!reaches.has(&one, Seq(4)), "another life of the ledger");
+        reaches.hear(one.id, ledger, Seq(5));
+        reaches.hear(one.id, ledger, Seq(4));
+        assert!(reaches.has(&one, Seq(5)) && !reaches.has(&one, Seq(6)), "what it has applied stays applied");
+        assert!(!reaches.has(&other, Seq(4)), "another node");
+        let members = [one, other];
+        assert_eq!(reaches.count(&members, Seq(5), false), Reach { nodes: 1, of: 2, is_complete: false });
+        reaches.forget();
+        assert!(!reaches.has(&members[0], Seq(4)), "of a history that has gone another way");
+    }
+}

@@ -160,6 +160,11 @@ impl Node {
         self.store.step(ms).await;
     }
 
+    /// Somebody sets the clock of the node's machine. Where the database has none of its own, that is the same.
+    pub(crate) fn step_own_wall(&self, ms: i64) {
+        self.time.step_wall(ms);
+    }
+
     pub(crate) async fn user(&self) -> Subject {
         user(&self.database).await
     }

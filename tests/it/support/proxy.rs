@@ -15,6 +15,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::Notify,
     task::JoinSet,
 };
 
@@ -31,6 +32,8 @@ pub(crate) enum Fate {
     AnswerLost,
     /// It is lost with the connection.
     Lost,
+    /// It is lost, and the connection too when [`Proxy::cut`] is called: the server waits for it until then.
+    Held,
     /// The connection is lost, and the commit reaches the server a while later.
     Late,
     /// It reaches the server, and nothing more is heard on this connection, not even its end.
@@ -45,6 +48,7 @@ pub(crate) const LATE: Duration = Duration::from_millis(1500);
 pub(crate) struct Proxy {
     port: u16,
     fate: Arc<AtomicU8>,
+    cut: Arc<Notify>,
     _tasks: JoinSet<()>,
 }
 
@@ -52,19 +56,19 @@ impl Proxy {
     pub(crate) async fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let fate = Arc::new(AtomicU8::new(Fate::Normal as u8));
+        let (fate, cut) = (Arc::new(AtomicU8::new(Fate::Normal as u8)), Arc::<Notify>::default());
         let mut tasks = JoinSet::new();
-        let decided = Arc::clone(&fate);
+        let (decided, held) = (Arc::clone(&fate), Arc::clone(&cut));
         tasks.spawn(async move {
             let mut links = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let decided = Arc::clone(&decided);
+                let (decided, held) = (Arc::clone(&decided), Arc::clone(&held));
                 links.spawn(async move {
-                    let _ = link(client, server, &decided).await;
+                    let _ = link(client, server, &decided, &held).await;
                 });
             }
         });
-        Self { port, fate, _tasks: tasks }
+        Self { port, fate, cut, _tasks: tasks }
     }
 
     /// Where it listens.
@@ -77,18 +81,23 @@ impl Proxy {
         self.fate.store(fate as u8, Ordering::SeqCst);
     }
 
+    /// Cuts the connection of a commit that is held.
+    pub(crate) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
     /// Whether that commit has come by.
     pub(crate) fn is_over(&self) -> bool {
         self.fate.load(Ordering::SeqCst) == Fate::Normal as u8
     }
 }
 
-async fn link(client: TcpStream, server: u16, decided: &AtomicU8) -> io::Result<()> {
+async fn link(client: TcpStream, server: u16, decided: &AtomicU8, cut: &Notify) -> io::Result<()> {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = TcpStream::connect(("127.0.0.1", server)).await?.into_split();
     let is_silent = AtomicBool::new(false);
     tokio::select! {
-        result = requests(from_client, to_server, decided, &is_silent) => result,
+        result = requests(from_client, to_server, (decided, cut), &is_silent) => result,
         result = answers(from_server, to_client, &is_silent) => result,
     }
 }
@@ -111,7 +120,7 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_silent: &At
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    decided: &AtomicU8,
+    (decided, cut): (&AtomicU8, &Notify),
     is_silent: &AtomicBool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
@@ -124,6 +133,10 @@ async fn requests(
         if bytes.ends_with(COMMIT) {
             let fate = decided.swap(Fate::Normal as u8, Ordering::SeqCst);
             if fate == Fate::Lost as u8 {
+                return Ok(());
+            }
+            if fate == Fate::Held as u8 {
+                cut.notified().await;
                 return Ok(());
             }
             if fate == Fate::AnswerLost as u8 {
