@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    Connection as _, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -63,7 +63,13 @@ impl File {
                 .idle_timeout(None)
                 .max_lifetime(None)
         };
-        let writer = pool(1).min_connections(1).connect_with(options.clone()).await?;
+        // What is wrong with a disk makes SQLite undo a transaction by itself. The driver goes on counting it then, and would
+        // begin no other on that connection.
+        let writer = pool(1)
+            .min_connections(1)
+            .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+            .connect_with(options.clone())
+            .await?;
         sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(migration_error)?;
         let readers = pool(READERS).connect_with(options.read_only(true)).await?;
         Ok(Self { readers, writer, lock })
@@ -154,6 +160,28 @@ mod tests {
             let level = sqlx::query_scalar::<_, i64>("SELECT synchronous FROM pragma_synchronous");
             assert_eq!((mode.as_str(), level.fetch_one(&mut *connection).await.unwrap()), ("wal", 2));
         }
+    }
+
+    #[tokio::test]
+    async fn after_a_transaction_that_a_full_disk_has_undone_comes_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::open(&folder.path().join("a.db")).await.unwrap();
+        let write = "INSERT INTO users (id, name, name_key, password, created_at)
+                     VALUES (randomblob(16), 'ada', hex(randomblob(8)), hex(randomblob(500000)), 0)";
+        for _ in 0..2 {
+            let mut transaction = file.begin().await.unwrap();
+            // No less than there is: the next page is one too many.
+            sqlx::query("PRAGMA max_page_count = 1").execute(&mut *transaction).await.unwrap();
+            let full = DatabaseError::from(sqlx::query(write).execute(&mut *transaction).await.unwrap_err());
+            assert!(full.is_temporary(), "{full}");
+            drop(transaction);
+            let mut next = file.begin().await.unwrap();
+            sqlx::query(write).execute(&mut *next).await.unwrap();
+            next.commit().await.unwrap();
+        }
+        let mut transaction = file.begin().await.unwrap();
+        let rows = sqlx::query("SELECT * FROM users").fetch_all(&mut *transaction).await.unwrap();
+        assert_eq!(rows.len(), 2, "what was undone is undone");
     }
 
     #[tokio::test]
