@@ -554,13 +554,19 @@ fn read_or_create(settings: &KeySettings, now: Timestamp) -> Result<Vec<Arc<Key>
     Ok(keys)
 }
 
-/// The keys in the folder. Files of keys that were revoked are removed: whoever has put them back must not keep them.
+/// The keys in the folder. Files of keys that were revoked are removed: whoever has put them back must not keep them. So
+/// are drafts of key files: whoever reads the folder is the only one who could be writing one, and a crash or a full disk
+/// leaves each under another name, with a private key in it.
 fn read_folder(settings: &KeySettings) -> Result<Vec<Arc<Key>>, KeyError> {
     let folder = settings.folder.as_path();
     let mut keys = Vec::new();
     for entry in fs::read_dir(folder).map_err(SecretFileError::io(folder))? {
         let path = entry.map_err(SecretFileError::io(folder))?.path();
-        // A draft that a crash left behind ends in `.json.new`: its key never signed.
+        if is_draft(&path) {
+            // Its key never signed.
+            remove(&path)?;
+            continue;
+        }
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
@@ -579,6 +585,12 @@ fn read_folder(settings: &KeySettings) -> Result<Vec<Arc<Key>>, KeyError> {
         keys.push(Arc::new(key));
     }
     Ok(keys)
+}
+
+/// Whether this is what [`secret::write_private`](crate::secret::write_private) calls a key file before it is whole.
+fn is_draft(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.and_then(|name| name.strip_suffix(".json.new")).is_some_and(|stem| stem.parse::<KeyId>().is_ok())
 }
 
 fn damaged(path: &Path, problem: &'static str) -> SecretFileError {

@@ -68,6 +68,20 @@ fn verifies(ring: &KeyRing, kid: KeyId, now: Timestamp) -> bool {
 }
 
 #[test]
+fn drafts_that_crashes_have_left_are_removed_and_nothing_else_is() {
+    let folder = Folder::new();
+    let kid = folder.open(START).unwrap().list(START)[0].kid;
+    let others = Folder::new();
+    let draft = format!("{}.json.new", others.open(START).unwrap().list(START)[0].kid);
+    for (name, remains) in [(draft.as_str(), false), ("note.json.new", true), ("note", true)] {
+        fs::write(folder.path().join(name), "{").unwrap();
+        assert_eq!(folder.open(START).unwrap().list(START).len(), 1, "{name}");
+        assert_eq!(folder.names().iter().any(|other| other == name), remains, "{name}");
+    }
+    assert!(folder.names().contains(&format!("{kid}.json")));
+}
+
+#[test]
 fn the_first_start_makes_one_private_key_and_the_next_one_finds_it() {
     let folder = Folder::new();
     let ring = folder.open(START).unwrap();
