@@ -337,6 +337,10 @@ impl From<KeysError> for Problem {
         let kind = match &error {
             KeysError::Vault(VaultError::Database(error)) => return error.into(),
             KeysError::Files(KeyError::Full { .. }) | KeysError::Vault(VaultError::Full { .. }) => ProblemKind::Refused,
+            // As for the database: there may be room again.
+            KeysError::Files(KeyError::File(error)) | KeysError::Secret(error) if error.is_full() => {
+                ProblemKind::Unavailable
+            }
             _ => ProblemKind::Internal,
         };
         Self::new(kind, error.to_string())
