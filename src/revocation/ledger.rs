@@ -557,8 +557,8 @@ impl Ledger {
             .int("backlog")
     }
 
-    /// Deletes at most `limit` rows (whole transactions) that expired a day ago, oldest first and without leaving holes
-    /// between live ones. Returns how many.
+    /// Deletes at most `limit` rows that expired a day ago, as whole transactions, oldest first and without leaving holes
+    /// between live ones. One transaction that is larger goes alone. Returns how many.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -567,7 +567,7 @@ impl Ledger {
         let due = (self.note_time().await? - KEEP_EXPIRED).as_millis();
         // The oldest rows, and among them the first that must stay: a backlog of any length costs no more than this.
         // Rows of signing keys stay for good and stop nobody.
-        let oldest = sql("SELECT max(seq) AS last, min(CASE WHEN until >= $1 THEN seq END) AS stays, count(*) AS rows
+        let oldest = sql("SELECT min(seq) AS first, max(seq) AS last, min(CASE WHEN until >= $1 THEN seq END) AS stays, count(*) AS rows
                           FROM (SELECT seq, until FROM revocations WHERE kind <> $3 ORDER BY seq, n LIMIT $2) AS oldest")
         .bind(due)
         .bind(limit)
@@ -575,8 +575,10 @@ impl Ledger {
         .fetch_one(&mut self.database.read().await?)
         .await?;
         let Some(last) = oldest.opt_int("last")? else { return Ok(0) };
-        // A transaction that the limit has cut waits for the next round.
-        let cut = if oldest.int("rows")? < i64::from(limit) { last + 1 } else { last };
+        // A transaction that the limit has cut waits for the next round, unless there is nothing else in this one: it would
+        // wait for ever, and with it all that came later.
+        let is_whole = oldest.int("rows")? < i64::from(limit) || oldest.int("first")? == last;
+        let cut = if is_whole { last + 1 } else { last };
         let end = oldest.opt_int("stays")?.map_or(cut, |stays| stays.min(cut));
         sql("DELETE FROM revocations WHERE seq < $1 AND kind <> $2")
             .bind(end)

@@ -25,6 +25,7 @@ on_both!(
     a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation,
     nothing_left_to_do_is_said_and_names_the_row_that_did_it,
     an_entry_outlives_every_token_it_denies_and_then_goes,
+    what_has_expired_goes_in_small_steps_and_a_larger_transaction_as_a_whole,
     a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned,
     a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed,
     a_leap_of_a_nodes_own_clock_prunes_nothing,
@@ -158,6 +159,24 @@ async fn an_entry_outlives_every_token_it_denies_and_then_goes(store: Store) {
     assert_eq!(node.replica.applied(), Seq(1), "a pruned history still has its number");
     node.done(Act::Token(one.token)).await;
     assert_eq!(node.replica.applied(), Seq(2));
+}
+
+async fn what_has_expired_goes_in_small_steps_and_a_larger_transaction_as_a_whole(store: Store) {
+    let node = Node::start(store).await;
+    let tokens = |count: usize| -> Vec<Act> { (0..count).map(|_| Act::Token(TokenId::random())).collect() };
+    for count in [2, 5, 3, 1, 1] {
+        node.record(&tokens(count)).await;
+    }
+    node.advance(Duration::from_hours(25)).await;
+    node.record(&tokens(4)).await;
+    let mut steps = Vec::new();
+    while steps.last() != Some(&0) {
+        steps.push(node.ledger.prune(3).await.unwrap());
+    }
+    assert_eq!(steps, [2, 5, 3, 2, 0]);
+    assert_eq!(node.ledger.prune_backlog().await.unwrap(), 0);
+    let node = node.restart(TTL).await;
+    assert_eq!(node.replica.applied(), Seq(6), "what lives is all there");
 }
 
 async fn a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned(store: Store) {
