@@ -19,19 +19,19 @@
 //! | [`soak`] | the same for long, and what must not grow |
 //! | [`mutants`] | builds each patch of `tests/mutants/` and runs what must catch it |
 
+#[path = "../support/command.rs"]
+#[expect(dead_code, reason = "other benchmarks use the rest of it")]
+mod command;
 mod crash;
 mod history;
 mod judge;
+#[path = "../support/machine.rs"]
+mod machine;
 mod mutants;
 mod nemesis;
 mod soak;
 #[expect(dead_code, unused_imports, unused_macros, reason = "the integration tests use the rest of it")]
 mod support;
-#[path = "../support/command.rs"]
-#[expect(dead_code, reason = "other benchmarks use the rest of it")]
-mod command;
-#[path = "../support/machine.rs"]
-mod machine;
 
 use std::{error::Error, process::ExitCode};
 

@@ -24,7 +24,7 @@ use super::{
     },
     feed::Batch,
     known::{Exact, Floors},
-    ledger::Ledger,
+    ledger::{Has, Ledger},
 };
 
 /// Entries that are gathered from the ledger before they are written: 4 096 × 100 B = 400 KB.
@@ -155,7 +155,7 @@ impl Store {
                 Target::Token(id) => Entry::Dead(Dead::Token(*id)),
                 Target::Session(id) => Entry::Dead(Dead::Session(*id)),
                 // Read after the commit: what it says is true of that number at least.
-                Target::Subject(subject) => match self.ledger.exact(*target, seq).await? {
+                Target::Subject(subject) => match self.ledger.exact(*target, Has::Number(seq)).await? {
                     Exact::Floors(floors) => Entry::Floors(*subject, floors),
                     Exact::Absent | Exact::Revoked => continue,
                 },

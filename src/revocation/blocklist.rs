@@ -65,12 +65,12 @@ use tokio::time::timeout;
 
 use crate::{
     clock::{Clock, Timestamp},
-    ids::{DeploymentId, LedgerId, NodeId, Seq},
+    ids::{DeploymentId, LedgerId, NodeId},
 };
 
 use super::{
     Cause, Presented,
-    feed::{Batch, Row},
+    feed::{Batch, Cursor, Row},
 };
 
 pub use self::{error::BlocklistError, listener::Listener, message::Message};
@@ -255,14 +255,14 @@ impl Blocklist {
         Ok(pipeline.query_async(&mut self.connection().await?).await?)
     }
 
-    /// Tells whoever waits that a node has applied everything up to a number.
+    /// Tells whoever waits that a node has applied everything up to a place in the ledger's history.
     ///
     /// # Errors
     /// [`BlocklistError`]: they will read it in the ledger.
-    pub async fn acknowledge(&self, id: NodeId, ledger: LedgerId, seq: Seq) -> Result<(), BlocklistError> {
+    pub async fn acknowledge(&self, id: NodeId, ledger: LedgerId, at: Cursor) -> Result<(), BlocklistError> {
         self.call(async {
             let mut publish = cmd("PUBLISH");
-            publish.arg(ack(&self.0.prefix)).arg(message::ack(id, ledger, seq));
+            publish.arg(ack(&self.0.prefix)).arg(message::ack(id, ledger, at));
             Ok(publish.query_async(&mut self.connection().await?).await?)
         })
         .await

@@ -16,7 +16,7 @@ use super::{
     blocklist::{Blocklist, asked::Told},
     filter::IDS_PER_CHECK,
     known::Exact,
-    ledger::Ledger,
+    ledger::{Has, Ledger},
     published::Sight,
     sync::Replica,
 };
@@ -263,7 +263,7 @@ impl Checker {
         if on_stale != OnStale::Ask {
             return unknown(Ignorance::Stale);
         }
-        match self.ledger.cause(presented, seq).await {
+        match self.ledger.cause(presented, self.replica.cursor()).await {
             Ok(cause) => Checked {
                 verdict: cause.map_or(Verdict::Active, Verdict::Revoked),
                 tier: Tier::Ledger,
@@ -301,7 +301,12 @@ impl Checker {
                 }
                 has_asked = true;
                 checked.tier = Tier::Ledger;
-                match self.replica.published.look(key, self.ledger.exact(target, self.replica.applied())).await {
+                match self
+                    .replica
+                    .published
+                    .look(key, self.ledger.exact(target, Has::History(self.replica.cursor())))
+                    .await
+                {
                     Ok(exact) => exact,
                     Err(error) => {
                         tracing::warn!(%error, "the exact look failed");

@@ -18,7 +18,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{blocklist::Blocklist, feed::Batch, lease::Nodes};
+use super::{
+    blocklist::Blocklist,
+    feed::{Batch, Cursor},
+    lease::Nodes,
+};
 use crate::{
     clock::LedgerClock,
     ids::{LedgerId, NodeId, Seq},
@@ -35,7 +39,7 @@ const BREATH: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a node has applied.
-type Ack = (NodeId, LedgerId, Seq);
+type Ack = (NodeId, LedgerId, Cursor);
 
 /// Tells others. Cheap to clone; clones share what waits.
 #[derive(Debug, Clone)]

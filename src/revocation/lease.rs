@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::{
     clock::Timestamp,
-    database::{Connection, Database, DatabaseError, sql},
+    database::{Connection, Database, DatabaseError, Row, sql},
     ids::{Generation, LedgerId, NodeId, Seq},
 };
 
@@ -29,7 +29,7 @@ const RENEWAL_ROWS: i64 = 2000;
 /// The channel on which recorded transactions are announced: the payload is `seq`.
 pub const FEED_CHANNEL: &str = "kickout_feed";
 
-/// The channel on which nodes say what they have applied: the payload is `node ledger seq`.
+/// The channel on which nodes say what they have applied: the payload is `node ledger seq tag`.
 pub const ACK_CHANNEL: &str = "kickout_ack";
 
 /// Covers what is not proportional to the hold: a timer's tick, a thread that waits for its turn.
@@ -89,6 +89,19 @@ pub struct Authority {
     pub is_settled: bool,
     /// The longest hold that any node has ever had.
     pub max_hold: Duration,
+    /// Where the ledger's history stood then, with what was committed. Words of nodes count if they are of this history.
+    pub at: Cursor,
+}
+
+/// The nodes, and what is needed to judge what they have applied, read at one moment.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The ledger's last transaction.
+    pub head: Cursor,
+    /// Whether the server that answered is known, and has been in charge for long enough.
+    pub is_settled: bool,
+    /// All rows.
+    pub members: Vec<Member>,
 }
 
 /// The table of nodes.
@@ -107,6 +120,26 @@ macro_rules! server {
     };
 }
 pub(super) use server;
+
+/// Whether the history of the server that runs a statement, whose row of `head` is `h`, has stood at a number and a tag: it
+/// stands there, or what came next names that tag. What came next than what a node has applied is never pruned: it is newer.
+macro_rules! follows {
+    ($seq:literal, $tag:literal) => {
+        concat!(
+            "((h.seq = ",
+            $seq,
+            " AND h.tag = ",
+            $tag,
+            ")
+              OR EXISTS (SELECT 1 FROM revocations WHERE seq = ",
+            $seq,
+            " + 1 AND prev = ",
+            $tag,
+            "))"
+        )
+    };
+}
+pub(super) use follows;
 
 impl Nodes {
     /// Nodes in this database.
@@ -156,22 +189,31 @@ impl Nodes {
     /// Renews: raises the row's beat if it is still the expected one, and reads what is new, in one statement.
     /// `None`: the row is not there or not at that beat; the node must stop and register anew.
     ///
+    /// The row says that the node has applied everything up to `at` only if this server's history has stood there: what a
+    /// node has of a history that was lost is no acknowledgement in the one that follows.
+    ///
     /// # Errors
     /// [`DatabaseError`]: nothing changed for this node; also for a kind of row that this version does not know.
     pub async fn renew(
         &self,
         id: NodeId,
         beat: i64,
-        applied: Seq,
+        at: Cursor,
         hold: Duration,
-        cursor: Seq,
+        after: Seq,
         within: Duration,
     ) -> Result<Option<Renewal>, DatabaseError> {
         let rows = sql(concat!(
-            "WITH me AS (UPDATE nodes SET beat = beat + 1, applied = $3, hold = $4 WHERE id = $1 AND beat = $2 RETURNING id)
+            "WITH me AS (UPDATE nodes SET beat = beat + 1, hold = $4,
+                           applied = CASE WHEN (SELECT ",
+            follows!("$3", "$7"),
+            " FROM head h) THEN $3 ELSE 0 END
+                         WHERE id = $1 AND beat = $2 RETURNING id)
              SELECT h.ledger, h.seq AS head_seq, h.tag AS head_tag, h.floor AS head_floor,
                     {greatest}(h.clock, {wall}) AS time, h.settled::int::bigint AS settled,
-                    h.server AS known, ", server!(), " AS server, h.max_hold,
+                    h.server AS known, ",
+            server!(),
+            " AS server, h.max_hold,
                     r.seq, r.prev, r.tag, r.kind, r.id, r.floor, r.except_sid, r.until
              FROM me CROSS JOIN head h
              LEFT JOIN LATERAL (SELECT * FROM revocations WHERE seq > $5 ORDER BY seq, n LIMIT $6) r ON true
@@ -179,10 +221,11 @@ impl Nodes {
         ))
         .bind(id.uuid())
         .bind(beat)
-        .bind(applied.0)
+        .bind(at.seq.0)
         .bind(millis(hold))
-        .bind(cursor.0)
+        .bind(after.0)
         .bind(RENEWAL_ROWS)
+        .bind(at.tag.0)
         .within(within)
         .fetch_all(&mut self.database.renew().await?)
         .await?;
@@ -234,25 +277,36 @@ impl Nodes {
         Self::read(self.database.renew().await?, Some(within)).await
     }
 
+    /// All rows and the head, read now in one statement.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn standing(&self, within: Duration) -> Result<Standing, DatabaseError> {
+        let rows = sql(concat!(
+            "SELECT h.seq, h.tag, (h.settled AND h.server = ",
+            server!(),
+            ")::int::bigint AS settled, n.id, n.beat, n.applied, n.hold, n.name, n.kin
+             FROM head h LEFT JOIN nodes n ON true ORDER BY n.started_at, n.id"
+        ))
+        .within(within)
+        .fetch_all(&mut self.database.write().await?)
+        .await?;
+        let first = rows.first().ok_or_else(DatabaseError::behind)?;
+        let has_members = first.opt_int("beat")?.is_some();
+        Ok(Standing {
+            head: Cursor { seq: Seq(first.int("seq")?), tag: Tag(first.int("tag")?) },
+            is_settled: first.int("settled")? == 1,
+            members: if has_members { rows.iter().map(member).collect::<Result<_, _>>()? } else { Vec::new() },
+        })
+    }
+
     async fn read(mut connection: Connection, within: Option<Duration>) -> Result<Vec<Member>, DatabaseError> {
         let query = sql("SELECT id, beat, applied, hold, name, kin FROM nodes ORDER BY started_at, id");
         let query = match within {
             Some(within) => query.within(within),
             None => query,
         };
-        let rows = query.fetch_all(&mut connection).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Member {
-                    id: row.uuid("id")?.into(),
-                    beat: row.int("beat")?,
-                    applied: Seq(row.int("applied")?),
-                    hold: duration(row.int("hold")?),
-                    name: row.text("name")?,
-                    kin: row.text("kin")?,
-                })
-            })
-            .collect()
+        query.fetch_all(&mut connection).await?.iter().map(member).collect()
     }
 
     /// Removes a node that was seen at the same beat for longer than it can hold. Returns whether it was there, at that
@@ -289,8 +343,8 @@ impl Nodes {
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn acknowledge(&self, id: NodeId, ledger: LedgerId, seq: Seq) -> Result<(), DatabaseError> {
-        self.say(ACK_CHANNEL, format!("{id} {ledger} {seq}")).await
+    pub async fn acknowledge(&self, id: NodeId, ledger: LedgerId, at: Cursor) -> Result<(), DatabaseError> {
+        self.say(ACK_CHANNEL, format!("{id} {ledger} {} {}", at.seq, at.tag.0)).await
     }
 
     /// Says to all nodes that there is something to pull.
@@ -334,6 +388,17 @@ impl Nodes {
             .await?;
         Ok(())
     }
+}
+
+fn member(row: &Row) -> Result<Member, DatabaseError> {
+    Ok(Member {
+        id: row.uuid("id")?.into(),
+        beat: row.int("beat")?,
+        applied: Seq(row.int("applied")?),
+        hold: duration(row.int("hold")?),
+        name: row.text("name")?,
+        kin: row.text("kin")?,
+    })
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -96,6 +96,15 @@ pub struct Recorded {
     pub authority: Option<Authority>,
 }
 
+/// What a ledger that is asked must have; else its answer is about another time, or of a server that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Has {
+    /// As many transactions. For who follows no history.
+    Number(Seq),
+    /// This history: it has stood there.
+    History(Cursor),
+}
+
 /// The ledger's head as a load reads it.
 #[derive(Debug, Clone, Copy)]
 pub struct Head {
@@ -341,7 +350,7 @@ impl Ledger {
             "SELECT (settled AND server = ",
             lease::server!(),
             ")::int::bigint AS settled, max_hold,
-                    (SELECT name FROM nodes WHERE kin <> $3 LIMIT 1) AS other,
+                    seq, tag, (SELECT name FROM nodes WHERE kin <> $3 LIMIT 1) AS other,
                     (CASE WHEN $1 > 0 THEN pg_notify($2, $1::text) END)::text AS told FROM head"
         ))
         .bind(batch.map_or(0, |batch| batch.cursor.seq.0))
@@ -352,7 +361,11 @@ impl Ledger {
         if let Some(other) = row.opt_text("other")? {
             return Err(DatabaseError::others(&other));
         }
-        Ok(Authority { is_settled: row.int("settled")? == 1, max_hold: lifetimes::duration(row.int("max_hold")?) })
+        Ok(Authority {
+            is_settled: row.int("settled")? == 1,
+            max_hold: lifetimes::duration(row.int("max_hold")?),
+            at: Cursor { seq: Seq(row.int("seq")?), tag: Tag(row.int("tag")?) },
+        })
     }
 
     /// What became of a commit whose answer was lost.
@@ -473,25 +486,31 @@ impl Ledger {
         rows::batches(self.id, &rows, rows.len() == PAGE_ROWS)
     }
 
-    /// Why a token is dead, if it is: the answer of the ledger itself, in one statement, for a node that knows nothing
-    /// beyond `applied`.
+    /// Why a token is dead, if it is: the answer of the ledger itself, in one statement, for a node that has applied it up
+    /// to here.
     ///
     /// # Errors
-    /// [`DatabaseError`], also if the ledger that answers does not know that much.
-    pub async fn cause(&self, presented: &Presented, applied: Seq) -> Result<Option<Cause>, DatabaseError> {
-        let rows =
-            sql("SELECT h.ledger, h.seq AS head_seq, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
-                        LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
-                                                OR (r.kind = 3 AND r.id = $3) OR (r.kind = 5 AND r.id = $4)")
-            .bind(presented.token.uuid().as_bytes().as_slice())
-            .bind(presented.session.uuid().as_bytes().as_slice())
-            .bind(presented.subject.uuid().as_bytes().as_slice())
-            .bind(presented.key.as_bytes().as_slice())
-            .fetch_all(&mut self.database.read().await?)
-            .await?;
+    /// [`DatabaseError`], also if the ledger that answers has not stood there: a connection may still lead to a server that
+    /// another one has replaced.
+    pub async fn cause(&self, presented: &Presented, applied: Cursor) -> Result<Option<Cause>, DatabaseError> {
+        let rows = sql(concat!(
+            "SELECT h.ledger, CASE WHEN ",
+            lease::follows!("$5", "$6"),
+            " THEN h.seq ELSE -1 END AS knows, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
+             LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
+                                     OR (r.kind = 3 AND r.id = $3) OR (r.kind = 5 AND r.id = $4)"
+        ))
+        .bind(presented.token.uuid().as_bytes().as_slice())
+        .bind(presented.session.uuid().as_bytes().as_slice())
+        .bind(presented.subject.uuid().as_bytes().as_slice())
+        .bind(presented.key.as_bytes().as_slice())
+        .bind(applied.seq.0)
+        .bind(applied.tag.0)
+        .fetch_all(&mut self.database.read().await?)
+        .await?;
         let (mut floors, mut is_key_dead) = (Floors::default(), false);
         for row in &rows {
-            if row.int("head_seq")? < applied.0 {
+            if row.int("knows")? < 0 {
                 return Err(DatabaseError::behind());
             }
             if LedgerId::from(row.uuid("ledger")?) != presented.epoch {
@@ -513,25 +532,35 @@ impl Ledger {
         Ok(by_floor.or(is_key_dead.then_some(Cause::Key)))
     }
 
-    /// The exact answer for one id, for a node that has `applied` so much. Expired rows that are still there count too:
-    /// they can only deny what is dead.
+    /// The exact answer for one id, by a ledger that has this. Expired rows that are still there count too: they can only
+    /// deny what is dead.
     ///
     /// # Errors
-    /// [`DatabaseError`], also if the ledger that answers does not know that much: a connection may still lead to a
-    /// server that another one has replaced.
-    pub async fn exact(&self, target: Target, applied: Seq) -> Result<Exact, DatabaseError> {
+    /// [`DatabaseError`], also if the ledger that answers has not that much: a connection may still lead to a server that
+    /// another one has replaced.
+    pub async fn exact(&self, target: Target, has: Has) -> Result<Exact, DatabaseError> {
         let (kind, id) = columns(target);
-        let rows = sql("SELECT h.seq AS head_seq, r.kind, r.floor, r.except_sid FROM head h
-                        LEFT JOIN (SELECT kind, floor, except_sid FROM revocations WHERE kind = $1 AND id = $2
-                                   ORDER BY floor DESC LIMIT $3) AS r ON 1 = 1")
+        let (number, tag) = match has {
+            Has::Number(seq) => (seq, None),
+            Has::History(at) => (at.seq, Some(at.tag.0)),
+        };
+        let rows = sql(concat!(
+            "SELECT CASE WHEN CASE WHEN CAST($5 AS BIGINT) IS NULL THEN h.seq >= $4 ELSE ",
+            lease::follows!("$4", "$5"),
+            " END THEN h.seq ELSE -1 END AS knows, r.kind, r.floor, r.except_sid FROM head h
+             LEFT JOIN (SELECT kind, floor, except_sid FROM revocations WHERE kind = $1 AND id = $2
+                        ORDER BY floor DESC LIMIT $3) AS r ON 1 = 1"
+        ))
         .bind(kind)
         .bind(id)
         .bind(FLOORS)
+        .bind(number.0)
+        .bind(tag)
         .fetch_all(&mut self.database.read().await?)
         .await?;
         let mut floors = Floors::default();
         for row in &rows {
-            if row.int("head_seq")? < applied.0 {
+            if row.int("knows")? < 0 {
                 return Err(DatabaseError::behind());
             }
             if row.opt_int("kind")?.is_none() {

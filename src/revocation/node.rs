@@ -29,7 +29,7 @@ use super::{
     Strategy,
     asked::Store,
     blocklist::{BlocklistError, Message},
-    feed::{Batch, Link},
+    feed::{Batch, Cursor, Link, Tag},
     herald::Herald,
     lease::{ACK_CHANNEL, Authority, FEED_CHANNEL, Nodes, Renewal},
     ledger::Ledger,
@@ -115,7 +115,7 @@ impl Node {
     #[must_use]
     pub fn new(settings: Settings, ledger: Ledger, replica: Arc<Replica>, herald: Herald, metrics: Metrics) -> Self {
         let (nodes, clock) = (Nodes::new(ledger.database().clone()), ledger.clock().source().clone());
-        let (news, reaches, me) = (Notify::new(), Reaches::new(ledger.id()), Mutex::default());
+        let (news, reaches, me) = (Notify::new(), Reaches::new(Arc::clone(&replica)), Mutex::default());
         Self(Arc::new(Inner { settings, nodes, ledger, replica, clock, news, reaches, herald, metrics, me }))
     }
 
@@ -135,8 +135,9 @@ impl Node {
 
     /// Says to itself and to others what is applied here, if this node answers checks under a row of its own.
     fn acknowledge(&self, by_sql: bool) {
+        self.0.reaches.came_further();
         if let Some(id) = *self.me() {
-            let ack = (id, self.0.ledger.id(), self.0.replica.applied());
+            let ack = (id, self.0.ledger.id(), self.0.replica.cursor());
             self.0.reaches.hear(ack.0, ack.1, ack.2);
             self.0.herald.acknowledge(ack, by_sql);
         }
@@ -308,7 +309,7 @@ impl Node {
                 Message::Push(batch) => self.pushed(&batch),
                 Message::News(seq) if seq > self.0.replica.applied() => self.wake(),
                 Message::News(_) => {}
-                Message::Ack { node, ledger, seq } => self.0.reaches.hear(node, ledger, seq),
+                Message::Ack { node, ledger, at } => self.0.reaches.hear(node, ledger, at),
                 Message::Garbage => {
                     self.0.metrics.redis_errors_total.increment(1);
                     self.wake();
@@ -412,7 +413,7 @@ impl Node {
         let (cursor, hold) = (inner.replica.cursor(), inner.settings.hold());
         // Who keeps nothing of the rows asks for none.
         let after = if inner.replica.is_blind() { Seq(i64::MAX) } else { cursor.seq };
-        let renewal = inner.nodes.renew(row.id, row.beat, cursor.seq, hold, after, self.beat()).await?;
+        let renewal = inner.nodes.renew(row.id, row.beat, cursor, hold, after, self.beat()).await?;
         let renewal = renewal.ok_or(Failed::Gone)?;
         row.beat += 1;
         row.is_certain = true;
@@ -512,7 +513,7 @@ impl Node {
             );
             inner.nodes.settle(&renewal.server, limit).await?;
         }
-        inner.reaches.saw(members, renewal.head.seq, renewal.is_settled);
+        inner.reaches.saw(members, renewal.head.seq);
         Ok(())
     }
 
@@ -527,22 +528,29 @@ impl Node {
             return self.0.replica.revoked().tell();
         }
         let mut words = payload.split(' ');
-        let (Some(Ok(id)), Some(Ok(ledger)), Some(Ok(seq))) = (
+        let (Some(Ok(id)), Some(Ok(ledger)), Some(Ok(seq)), Some(Ok(tag))) = (
             words.next().map(str::parse::<NodeId>),
             words.next().map(str::parse::<LedgerId>),
+            words.next().map(str::parse::<i64>),
             words.next().map(str::parse::<i64>),
         ) else {
             return;
         };
-        self.0.reaches.hear(id, ledger, Seq(seq));
+        self.0.reaches.hear(id, ledger, Cursor { seq: Seq(seq), tag: Tag(tag) });
     }
 
-    /// How far a revocation has come by now, as far as this node has heard.
+    /// On how many nodes a revocation is in force by now, as far as this node has heard.
     #[must_use]
-    pub fn reach(&self, seq: Seq) -> Reach {
-        let reach = self.0.reaches.now(seq);
-        // What a node knew that is cut off may be of a history that is gone.
-        Reach { is_complete: reach.is_complete && self.state() == NodeState::Live, ..reach }
+    pub fn so_far(&self, seq: Seq) -> Reach {
+        self.0.reaches.so_far(seq)
+    }
+
+    /// How far a revocation of the past has come, by what the ledger and the nodes say now.
+    ///
+    /// # Errors
+    /// [`DatabaseError`]: nobody can tell now.
+    pub async fn reach(&self, seq: Seq) -> Result<Reach, DatabaseError> {
+        self.0.reaches.now(&self.0.nodes, seq, self.beat()).await
     }
 
     /// Waits until no node can answer from before `seq`. `committed` was read after the commit was acknowledged.

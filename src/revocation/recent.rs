@@ -3,25 +3,32 @@
 //! A standby that takes over may lack the last transactions of the server before it, and a restored backup does. Nodes
 //! notice that by tags and beats; what they still hold is counted as lost, and recorded again.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use super::feed::{Batch, Cursor, Row};
-use crate::clock::Timestamp;
+use super::feed::{Batch, Cursor, Row, Tag};
+use crate::{clock::Timestamp, ids::Seq};
 
 /// Rows kept at most: some seconds of 2 000 revocations a second, which is as far as a standby may be behind.
 /// 16 384 × about 100 B = 1.6 MB.
 const ROWS: usize = 16_384;
+
+/// Cursors kept at most, by which it is told whether a number that somebody says is of this history: minutes of commits.
+/// 16 384 × about 40 B = 0.7 MB.
+const CURSORS: usize = 16_384;
 
 /// The last batches, oldest first.
 #[derive(Debug, Default)]
 pub struct Recent {
     batches: VecDeque<Batch>,
     rows: usize,
+    /// Where this history stood, one after the other.
+    history: BTreeMap<Seq, Tag>,
 }
 
 impl Recent {
     /// Keeps a batch that was applied; lets go of the oldest beyond the limit.
     pub fn keep(&mut self, batch: &Batch) {
+        self.pass(batch.cursor);
         self.rows += batch.rows.len();
         self.batches.push_back(batch.clone());
         while self.rows > ROWS
@@ -31,15 +38,36 @@ impl Recent {
         }
     }
 
-    /// Where the oldest of them is. Two appliers may have kept theirs in the other order.
+    /// Notes that the history stood here.
+    fn pass(&mut self, at: Cursor) {
+        self.history.insert(at.seq, at.tag);
+        if self.history.len() > CURSORS {
+            self.history.pop_first();
+        }
+    }
+
+    /// A load has ended here: what was before may be of another history.
+    pub fn begin_at(&mut self, at: Cursor) {
+        self.history.clear();
+        self.pass(at);
+    }
+
+    /// Whether this history has stood there, as far as it is kept.
+    #[must_use]
+    pub fn has(&self, at: Cursor) -> bool {
+        self.history.get(&at.seq) == Some(&at.tag)
+    }
+
+    /// Where the oldest of them is.
     #[must_use]
     pub fn first(&self) -> Option<Cursor> {
-        self.batches.iter().map(|batch| batch.cursor).min_by_key(|cursor| cursor.seq)
+        self.batches.front().map(|batch| batch.cursor)
     }
 
     /// The rows of batches that are not among `found`, as far as they can still deny anything; and forgets everything.
     pub fn take_lost(&mut self, found: &HashSet<(i64, i64)>, now: Timestamp) -> Vec<Row> {
         self.rows = 0;
+        self.history.clear();
         let is_lost = |batch: &Batch| !found.contains(&(batch.cursor.seq.0, batch.cursor.tag.0));
         let lost = self.batches.drain(..).filter(is_lost).flat_map(|batch| batch.rows);
         lost.filter(|row| row.until >= now).collect()
@@ -50,8 +78,8 @@ impl Recent {
 mod tests {
     use super::*;
     use crate::{
-        ids::{LedgerId, Seq, TokenId},
-        revocation::{Target, feed::Tag},
+        ids::{LedgerId, TokenId},
+        revocation::Target,
     };
 
     fn batch(seq: i64, rows: usize, until: i64) -> Batch {

@@ -172,7 +172,7 @@ impl Pending {
             Patience::Complete => reached.await.unwrap_or(Err(RevokeError::Stopping))?,
             Patience::AtMost(limit) => match tokio::time::timeout(limit, reached).await {
                 Ok(reached) => reached.unwrap_or(Err(RevokeError::Stopping))?,
-                Err(_) => Reach { is_complete: false, ..revoker.reach(done.seq) },
+                Err(_) => Reach { is_complete: false, ..revoker.so_far(done.seq) },
             },
         };
         Ok(revoker.receipt(done, reach, since))
@@ -268,13 +268,17 @@ impl Revoker {
     }
 
     /// How far a revocation has come by now, as far as this node has heard; `None` if no node has recorded it that this
-    /// one knows of. Where nodes have it in memory this waits for nobody; elsewhere the ledger and the store are asked.
+    /// one knows of. Where one process is all there is, memory knows; elsewhere the ledger is asked, and the store.
     pub async fn progress(&self, seq: Seq) -> Option<Reach> {
         if !self.has_heard(seq) {
             return None;
         }
         if self.enforcement.is_by_nodes() {
-            return Some(self.reach(seq));
+            let Some(node) = &self.node else { return Some(self.so_far(seq)) };
+            return Some(node.reach(seq).await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "how far a revocation has come cannot be told");
+                node.so_far(seq)
+            }));
         }
         let is_complete = match self.is_told(seq).await {
             Ok(is_complete) => is_complete,
@@ -315,12 +319,12 @@ impl Revoker {
         Reach { nodes: if is_complete { of } else { 0 }, of, is_complete }
     }
 
-    fn reach(&self, seq: Seq) -> Reach {
+    fn so_far(&self, seq: Seq) -> Reach {
         if !self.enforcement.is_by_nodes() {
             return self.all_or_none(false);
         }
         if let Some(node) = &self.node {
-            return node.reach(seq);
+            return node.so_far(seq);
         }
         // One process owns the ledger: this node is all there are.
         let is_complete = self.replica.applied() >= seq && self.replica.state() == NodeState::Live;

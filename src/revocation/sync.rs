@@ -161,6 +161,12 @@ impl Replica {
         self.published.cursor()
     }
 
+    /// Whether the history that this node has applied has stood there. `false` also of what is long past.
+    #[must_use]
+    pub fn has(&self, at: Cursor) -> bool {
+        self.recent.as_ref().is_some_and(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner).has(at))
+    }
+
     /// Whether the ledger stands where this node stands.
     #[must_use]
     pub fn is_at(&self, head: Cursor) -> bool {
@@ -173,12 +179,14 @@ impl Replica {
         if self.is_blind() {
             return self.apply_blind(batch);
         }
+        // Held over both: what is kept is in the order of application, and a load that follows finds it kept.
+        let recent = self.recent.as_ref().map(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner));
         let (link, is_full) = self.published.apply(batch);
         if is_full {
             self.growth.notify_one();
         }
-        if let (Some(recent), Link::Next) = (&self.recent, link) {
-            recent.lock().unwrap_or_else(PoisonError::into_inner).keep(batch);
+        if let (Some(mut recent), Link::Next) = (recent, link) {
+            recent.keep(batch);
         }
         link
     }
@@ -205,6 +213,9 @@ impl Replica {
         self.published.begin_load();
         match self.rebuild(ledger).await {
             Ok(end) => {
+                if let Some(recent) = &self.recent {
+                    recent.lock().unwrap_or_else(PoisonError::into_inner).begin_at(end);
+                }
                 self.published.end_load(end);
                 Ok(())
             }

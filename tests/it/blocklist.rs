@@ -84,6 +84,11 @@ async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
     (result, Clock::System.boottime().since(before))
 }
 
+/// A place in a history whose tags are its numbers, negated.
+fn at(seq: i64) -> Cursor {
+    Cursor { seq: Seq(seq), tag: Tag(-seq) }
+}
+
 async fn heard(listener: &mut Listener) -> Message {
     tokio::time::timeout(LONG, listener.next()).await.expect("a message").unwrap()
 }
@@ -257,15 +262,15 @@ async fn a_push_is_heard_as_it_was_recorded_and_in_order() {
             floor(Subject::random(), i64::MIN, None),
             everything,
         ];
-        said.push(Batch { cursor: Cursor { seq: Seq(seq), tag: Tag(-seq) }, ..batch(ledger, rows) });
+        said.push(Batch { cursor: at(seq), ..batch(ledger, rows) });
         one.publish(said.last().unwrap(), now()).await.unwrap();
     }
     for batch in said {
         assert_eq!(heard(&mut listener).await, Message::Push(batch));
     }
     let node = NodeId::random();
-    one.acknowledge(node, ledger, Seq(20)).await.unwrap();
-    assert_eq!(heard(&mut listener).await, Message::Ack { node, ledger, seq: Seq(20) });
+    one.acknowledge(node, ledger, at(20)).await.unwrap();
+    assert_eq!(heard(&mut listener).await, Message::Ack { node, ledger, at: at(20) });
 }
 
 #[tokio::test]
@@ -273,7 +278,7 @@ async fn what_makes_no_sense_is_said_to_be_garbage_and_the_next_message_is_heard
     let redis = Redis::start();
     let (blocklist, ledger, node) = (open(&redis, PATIENCE).await, LedgerId::random(), NodeId::random());
     let mut listener = blocklist.listen().await.unwrap();
-    let good = format!(r#"{{"v":1,"node":"{node}","ledger":"{ledger}","seq":1}}"#);
+    let good = format!(r#"{{"v":1,"node":"{node}","ledger":"{ledger}","seq":1,"tag":-1}}"#);
     let huge = format!("{good}{}", " ".repeat(2 * 1024 * 1024));
     let newer = good.replace(r#""v":1"#, r#""v":2"#);
     for (channel, payload) in [
@@ -289,7 +294,7 @@ async fn what_makes_no_sense_is_said_to_be_garbage_and_the_next_message_is_heard
     }
     redis.command(&["PUBLISH", "test:other", "not for us"]);
     redis.command(&["PUBLISH", "test:ack", &good]);
-    assert_eq!(heard(&mut listener).await, Message::Ack { node, ledger, seq: Seq(1) });
+    assert_eq!(heard(&mut listener).await, Message::Ack { node, ledger, at: at(1) });
 }
 
 #[tokio::test]
@@ -298,7 +303,7 @@ async fn a_listener_that_is_not_asked_says_that_it_has_lost_messages() {
     let (blocklist, ledger, node) = (open(&redis, PATIENCE).await, LedgerId::random(), NodeId::random());
     let mut listener = blocklist.listen().await.unwrap();
     for seq in 0..1100 {
-        blocklist.acknowledge(node, ledger, Seq(seq)).await.unwrap();
+        blocklist.acknowledge(node, ledger, at(seq)).await.unwrap();
     }
     let mut last = Ok(());
     eventually!({
@@ -307,8 +312,8 @@ async fn a_listener_that_is_not_asked_says_that_it_has_lost_messages() {
     });
     assert_eq!(last, Err(BlocklistError::Behind));
     let mut again = blocklist.listen().await.unwrap();
-    blocklist.acknowledge(node, ledger, Seq(1)).await.unwrap();
-    assert_eq!(heard(&mut again).await, Message::Ack { node, ledger, seq: Seq(1) });
+    blocklist.acknowledge(node, ledger, at(1)).await.unwrap();
+    assert_eq!(heard(&mut again).await, Message::Ack { node, ledger, at: at(1) });
 }
 
 #[tokio::test]
@@ -396,7 +401,7 @@ async fn a_user_with_the_documented_rights_can_do_everything() {
         blocklist.publish(&batch, now()).await.unwrap();
         assert_eq!(heard(&mut listener).await, Message::Push(batch));
         assert_eq!(blocklist.look(&dead).await, Ok(Some(Cause::Token)));
-        blocklist.acknowledge(NodeId::random(), dead.epoch, Seq(7)).await.unwrap();
+        blocklist.acknowledge(NodeId::random(), dead.epoch, at(7)).await.unwrap();
         assert!(matches!(heard(&mut listener).await, Message::Ack { .. }));
     }
     let log = redis.command(&["ACL", "LOG"]);
@@ -411,7 +416,7 @@ async fn a_user_with_the_documented_rights_can_do_everything() {
     redis.command(&["ACL", "SETUSER", "kickout", "-mget", "-publish", "-subscribe"]);
     assert!(matches!(blocklist.look(&dead).await, Err(BlocklistError::Refused(_))));
     assert!(matches!(
-        blocklist.acknowledge(NodeId::random(), dead.epoch, Seq(7)).await,
+        blocklist.acknowledge(NodeId::random(), dead.epoch, at(7)).await,
         Err(BlocklistError::Refused(_))
     ));
     assert!(matches!(blocklist.listen().await, Err(BlocklistError::Refused(_))));
@@ -440,8 +445,8 @@ async fn a_quiet_listener_stays_and_loses_nothing_to_a_caller_that_gives_up_wait
         assert!(nothing.is_err(), "{nothing:?}");
         pings() >= 3
     });
-    blocklist.acknowledge(node, ledger, Seq(1)).await.unwrap();
-    assert_eq!(heard(&mut listener).await, Message::Ack { node, ledger, seq: Seq(1) });
+    blocklist.acknowledge(node, ledger, at(1)).await.unwrap();
+    assert_eq!(heard(&mut listener).await, Message::Ack { node, ledger, at: at(1) });
 }
 
 #[tokio::test]

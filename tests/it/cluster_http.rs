@@ -79,7 +79,7 @@ async fn a_client_waits_for_a_dead_node_as_long_as_it_prefers_and_can_ask_again(
     }
     nodes[0].get("/v1/revocations/999999").await.is_problem(404, "not-found");
     nodes[0].get("/v1/revocations/x").await.is_problem(400, "invalid-request");
-    assert_eq!(state(&nodes[0]).await["nodes"], 2);
+    eventually!(state(&nodes[0]).await["nodes"] == 2);
 }
 
 #[tokio::test]

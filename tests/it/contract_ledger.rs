@@ -9,7 +9,9 @@ use kickout::{
     ids::{Generation, KeyId, LedgerId, Seq, SessionId, Subject, TokenId},
     revocation::{
         Act, Cause, Ignorance, Outcome, Presented, RevokeError, Revoker, Target, Tier, Verdict,
-        feed::Row,
+        feed::{Cursor, Row, Tag},
+        known::Exact,
+        ledger::Has,
         sync::{LoadError, NodeState},
     },
     telemetry::metrics::Metrics,
@@ -25,6 +27,7 @@ on_both!(
     a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation,
     nothing_left_to_do_is_said_and_names_the_row_that_did_it,
     an_entry_outlives_every_token_it_denies_and_then_goes,
+    a_ledger_is_believed_by_who_follows_its_history_and_by_nobody_of_another,
     what_has_expired_goes_in_small_steps_and_a_larger_transaction_as_a_whole,
     a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned,
     a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed,
@@ -161,6 +164,38 @@ async fn an_entry_outlives_every_token_it_denies_and_then_goes(store: Store) {
     assert_eq!(node.replica.applied(), Seq(2));
 }
 
+async fn a_ledger_is_believed_by_who_follows_its_history_and_by_nobody_of_another(store: Store) {
+    let node = Node::start(store).await;
+    let mut revoked = node.session(node.user().await, 0).await;
+    let mut history = vec![node.replica.cursor()];
+    for _ in 0..3 {
+        node.done(Act::Token(revoked.token)).await;
+        history.push(node.replica.cursor());
+        revoked.token = TokenId::random();
+    }
+    let target = Target::Token(revoked.token);
+    // Wherever a node stands in this history, the answer is as of now.
+    for at in &history {
+        assert_eq!(node.ledger.exact(target, Has::History(*at)).await.unwrap(), Exact::Absent, "{at:?}");
+        assert_eq!(node.ledger.cause(&revoked, *at).await.unwrap(), None, "{at:?}");
+    }
+    // The same number of another history, and one that is ahead.
+    let last = history[3];
+    let others = [
+        Cursor { tag: history[1].tag, ..history[2] },
+        Cursor { tag: Tag(last.tag.0 ^ 1), ..last },
+        Cursor { seq: Seq(last.seq.0 + 1), ..last },
+    ];
+    for at in others {
+        for error in [
+            node.ledger.exact(target, Has::History(at)).await.unwrap_err(),
+            node.ledger.cause(&revoked, at).await.unwrap_err(),
+        ] {
+            assert!(error.is_temporary() && error.to_string().contains("old primary"), "{at:?}: {error}");
+        }
+    }
+}
+
 async fn what_has_expired_goes_in_small_steps_and_a_larger_transaction_as_a_whole(store: Store) {
     let node = Node::start(store).await;
     let tokens = |count: usize| -> Vec<Act> { (0..count).map(|_| Act::Token(TokenId::random())).collect() };
@@ -198,16 +233,16 @@ async fn a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned(stor
     node.done(Act::Subject { subject: alice, keep: Some(signed.session) }).await;
     for round in 0..4 {
         assert_eq!(node.verdict(&spared).await, Verdict::Revoked(Cause::Key), "round {round}");
-        assert_eq!(node.ledger.cause(&spared, Seq(4)).await.unwrap(), Some(Cause::Key));
+        assert_eq!(node.ledger.cause(&spared, node.replica.cursor()).await.unwrap(), Some(Cause::Key));
         let lives = Presented { generation: Generation(1), ..other };
         assert_eq!(node.verdict(&lives).await, Verdict::Active, "another key of the same session");
-        assert_eq!(node.ledger.cause(&lives, Seq(4)).await.unwrap(), None);
+        assert_eq!(node.ledger.cause(&lives, node.replica.cursor()).await.unwrap(), None);
         assert_eq!(node.ledger.revoked_keys().await.unwrap(), [signed.key]);
         let fresh = Presented { key: signed.key, ..node.session(node.user().await, 1).await };
         assert_eq!(node.verdict(&fresh).await, Verdict::Revoked(Cause::Key), "surely not in the filter, and dead");
         if round == 1 {
             assert_eq!(node.verdict(&ended).await, Verdict::Revoked(Cause::Subject), "log in, not refresh");
-            assert_eq!(node.ledger.cause(&ended, Seq(4)).await.unwrap(), Some(Cause::Subject));
+            assert_eq!(node.ledger.cause(&ended, node.replica.cursor()).await.unwrap(), Some(Cause::Subject));
         }
         if round == 2 {
             // All rows but one are pruned, from before it and from after it.

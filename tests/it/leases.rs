@@ -9,9 +9,10 @@ use std::{sync::Arc, time::Duration};
 use kickout::{
     clock::Clock,
     database::Database,
-    ids::{Generation, KeyId, SessionId, Subject, TokenId},
+    ids::{Generation, KeyId, NodeId, Seq, SessionId, Subject, TokenId},
     revocation::{
         Act, Checker, Ignorance, Presented, Receipt, Revoker, Strategy, Verdict,
+        feed::Cursor,
         filter::Settings,
         herald::Herald,
         lease::{Nodes, wait},
@@ -196,6 +197,48 @@ async fn a_node_that_leaves_is_not_waited_for_and_one_whose_row_is_gone_begins_a
     assert!(matches!(stays.verdict(&someone).await, Verdict::Revoked(_)));
     assert!(stays.node.remaining() > Duration::ZERO);
     stays.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_in_force_is_asked_for_afresh_when_somebody_comes_back_for_it() {
+    let url = postgres::Server::shared().database().await;
+    let node = Member::start(&url, "a", true).await;
+    let seq = node.revoke(&node.someone()).await.seq;
+    eventually!(node.revoker.progress(seq).await.is_some_and(|reach| reach.is_complete));
+    // What the node has seen at its last renewal still says so.
+    postgres::run(&url, "UPDATE head SET settled = false").await;
+    let reach = node.revoker.progress(seq).await.expect("it was recorded");
+    assert!(!reach.is_complete, "early answers do not count now: {reach:?}");
+    postgres::run(&url, "UPDATE head SET settled = true").await;
+    assert!(node.revoker.progress(seq).await.expect("it was recorded").is_complete);
+    node.leave().await;
+}
+
+/// Its number may be the same.
+#[tokio::test]
+async fn a_nodes_row_says_nothing_of_a_history_that_is_not_this_ledgers() {
+    let url = postgres::Server::shared().database().await;
+    let ledger = Ledger::open(Database::open_url(&url).await.unwrap(), &Clock::System, TTL).await.unwrap();
+    let (nodes, id) = (Nodes::new(ledger.database().clone()), NodeId::random());
+    let mut history = vec![ledger.cursor().await.unwrap()];
+    for _ in 0..2 {
+        ledger.record(&[Act::Token(TokenId::random())]).await.unwrap();
+        history.push(ledger.cursor().await.unwrap());
+    }
+    assert!(nodes.register(id, HOLD, "a", Strategy::Hybrid.kin(), ledger.clock().now()).await.unwrap());
+    let other = Cursor { tag: history[0].tag, ..history[2] };
+    for (beat, (at, applied)) in
+        (0..).zip([(history[1], 1), (other, 0), (history[2], 2), (Cursor { tag: history[2].tag, ..history[1] }, 0)])
+    {
+        let renewal = nodes.renew(id, beat, at, HOLD, at.seq, HOLD).await.unwrap().expect("its row is there");
+        assert_eq!(renewal.head, history[2]);
+        let members = nodes.members().await.unwrap();
+        assert_eq!(members[0].applied, Seq(applied), "{at:?}");
+        let standing = nodes.standing(HOLD).await.unwrap();
+        assert_eq!((standing.head, standing.members), (history[2], members));
+    }
+    nodes.remove(id).await.unwrap();
+    assert_eq!(nodes.standing(HOLD).await.unwrap().members, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

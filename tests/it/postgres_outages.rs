@@ -9,7 +9,11 @@ use kickout::{
     database::{Database, DatabaseError},
     ids::{Seq, TokenId},
     instance::DataFolder,
-    revocation::{Act, Target, known::Exact, ledger::Ledger},
+    revocation::{
+        Act, Target,
+        known::Exact,
+        ledger::{Has, Ledger},
+    },
 };
 
 use super::support::{
@@ -44,7 +48,7 @@ async fn a_commit_whose_answer_is_lost_is_found_however_it_was_lost() {
         let (token, seq) = tokio::time::timeout(limit, revoke(&ledger)).await.expect("an answer in bounded time");
         assert!(proxy.is_over(), "{fate:?}");
         assert_eq!(seq.unwrap(), Seq(2), "{fate:?}");
-        assert_eq!(ledger.exact(Target::Token(token), Seq(0)).await.unwrap(), Exact::Revoked, "{fate:?}");
+        assert_eq!(ledger.exact(Target::Token(token), Has::Number(Seq(0))).await.unwrap(), Exact::Revoked, "{fate:?}");
         assert_eq!(revoke(&ledger).await.1.unwrap(), Seq(3), "{fate:?}");
     }
 }
@@ -59,8 +63,8 @@ async fn a_commit_that_never_arrived_is_not_claimed() {
     assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
     // Nor does it arrive later.
     tokio::time::sleep(LATE).await;
-    assert_eq!(ledger.exact(Target::Token(token), Seq(0)).await.unwrap(), Exact::Absent);
-    let behind = ledger.exact(Target::Token(token), Seq(99)).await.unwrap_err();
+    assert_eq!(ledger.exact(Target::Token(token), Has::Number(Seq(0))).await.unwrap(), Exact::Absent);
+    let behind = ledger.exact(Target::Token(token), Has::Number(Seq(99))).await.unwrap_err();
     assert!(behind.is_temporary() && behind.to_string().contains("old primary"), "{behind}");
     assert_eq!(revoke(&ledger).await.1.unwrap(), Seq(1));
 }
@@ -84,7 +88,7 @@ async fn a_number_that_somebody_else_took_does_not_tell_of_a_commit_that_was_los
     assert_eq!(taken.unwrap(), Seq(1));
     let error = lost.unwrap_err();
     assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
-    assert_eq!(ledger.exact(Target::Token(token), Seq(1)).await.unwrap(), Exact::Absent);
+    assert_eq!(ledger.exact(Target::Token(token), Has::Number(Seq(1))).await.unwrap(), Exact::Absent);
 }
 
 #[tokio::test]
@@ -123,12 +127,12 @@ async fn a_server_that_is_gone_is_said_and_one_that_is_back_is_used() {
         let error = revoke(&ledger).await.1.unwrap_err();
         assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
     }
-    let error = ledger.exact(Target::Token(token), Seq(0)).await.unwrap_err();
+    let error = ledger.exact(Target::Token(token), Has::Number(Seq(0))).await.unwrap_err();
     assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
     let error = Database::open_url(&url).await.unwrap_err();
     assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
     server.resume();
-    assert_eq!(ledger.exact(Target::Token(token), Seq(0)).await.unwrap(), Exact::Revoked);
+    assert_eq!(ledger.exact(Target::Token(token), Has::Number(Seq(0))).await.unwrap(), Exact::Revoked);
     assert_eq!(revoke(&ledger).await.1.unwrap(), Seq(2));
 }
 
@@ -161,7 +165,7 @@ async fn what_is_recorded_is_durable_whatever_the_database_is_set_to() {
     let (token, seq) = revoke(&ledger).await;
     let error = seq.unwrap_err();
     assert!(matches!(error, DatabaseError::Setup(_)) && error.to_string().contains("to off"), "{error}");
-    assert_eq!(ledger.exact(Target::Token(token), Seq(0)).await.unwrap(), Exact::Absent);
+    assert_eq!(ledger.exact(Target::Token(token), Has::Number(Seq(0))).await.unwrap(), Exact::Absent);
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ struct Progress {
     complete: bool,
 }
 
-/// `GET /v1/revocations/{seq}`: 200 when it is in force everywhere, 202 until then. Answered by any node, from
-/// memory where nodes have it there; one that has not heard of the number yet says 404.
+/// `GET /v1/revocations/{seq}`: 200 when it is in force everywhere, 202 until then, also while nobody can tell.
+/// Answered by any node; one that has not heard of the number yet says 404.
 pub async fn progress(State(sessions): State<Sessions>, Path(seq): Path<String>) -> Result<Response, Problem> {
     let seq: i64 = seq.parse().map_err(|_| Problem::because(Kind::InvalidRequest, "the path must end in a number"))?;
     let Some(Reach { nodes, of, is_complete }) = sessions.revoker().progress(Seq(seq)).await else {

@@ -6,7 +6,7 @@
 //!
 //! ```json
 //! {"v":1,"ledger":"…","prev":-3,"seq":42,"tag":7,"rows":[{"kind":"subject","id":"…","floor":5,"except":"…","until":1700000000000}]}
-//! {"v":1,"node":"…","ledger":"…","seq":42}
+//! {"v":1,"node":"…","ledger":"…","seq":42,"tag":7}
 //! ```
 //!
 //! Public for who wants to read along, and for the tests that feed it anything.
@@ -39,14 +39,14 @@ pub enum Message {
     Push(Batch),
     /// A transaction of this number was recorded, and is too long to be told here: pull.
     News(Seq),
-    /// A node has applied everything up to a number.
+    /// A node has applied everything up to a place in a history.
     Ack {
         /// The node.
         node: NodeId,
         /// The ledger's life that it speaks of.
         ledger: LedgerId,
-        /// The number.
-        seq: Seq,
+        /// The place.
+        at: Cursor,
     },
     /// Something that this version does not say. It may have been a push: pull.
     Garbage,
@@ -80,8 +80,8 @@ pub fn push(batch: &Batch) -> String {
 /// # Panics
 /// Never: ids and numbers can be written as JSON.
 #[must_use]
-pub fn ack(node: NodeId, ledger: LedgerId, seq: Seq) -> String {
-    text(&WireAck { v: VERSION, node, ledger, seq })
+pub fn ack(node: NodeId, ledger: LedgerId, at: Cursor) -> String {
+    text(&WireAck { v: VERSION, node, ledger, seq: at.seq, tag: at.tag.0 })
 }
 
 /// What was said on the feed.
@@ -104,7 +104,9 @@ pub fn read_push(bytes: &[u8]) -> Message {
 #[must_use]
 pub fn read_ack(bytes: &[u8]) -> Message {
     match read::<WireAck>(bytes) {
-        Some(WireAck { v: VERSION, node, ledger, seq }) => Message::Ack { node, ledger, seq },
+        Some(WireAck { v: VERSION, node, ledger, seq, tag }) => {
+            Message::Ack { node, ledger, at: Cursor { seq, tag: Tag(tag) } }
+        }
         _ => Message::Garbage,
     }
 }
@@ -136,6 +138,7 @@ struct WireAck {
     node: NodeId,
     ledger: LedgerId,
     seq: Seq,
+    tag: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -292,7 +295,7 @@ mod tests {
         assert_eq!(read_push(empty.as_bytes()), Message::Garbage, "a transaction has rows");
         let padded = format!("{good}{}", " ".repeat(LONGEST));
         assert_eq!(read_push(padded.as_bytes()), Message::Garbage, "too long to be read");
-        let ack = ack(NodeId::random(), LedgerId::random(), Seq(3));
+        let ack = ack(NodeId::random(), LedgerId::random(), of(Vec::new()).cursor);
         assert_eq!(read_push(ack.as_bytes()), Message::Garbage);
         assert_eq!(read_ack(good.as_bytes()), Message::Garbage);
         assert_eq!(read_ack(ack.replace(r#""v":1"#, r#""v":2"#).as_bytes()), Message::Garbage);
@@ -305,9 +308,9 @@ mod tests {
         }
 
         #[test]
-        fn an_ack_is_read_as_it_was_said(node in id(), ledger in id(), seq: i64) {
-            let seq = Seq(seq);
-            prop_assert_eq!(read_ack(ack(node, ledger, seq).as_bytes()), Message::Ack { node, ledger, seq });
+        fn an_ack_is_read_as_it_was_said(node in id(), ledger in id(), seq: i64, tag: i64) {
+            let at = Cursor { seq: Seq(seq), tag: Tag(tag) };
+            prop_assert_eq!(read_ack(ack(node, ledger, at).as_bytes()), Message::Ack { node, ledger, at });
         }
 
         #[test]

@@ -1,14 +1,23 @@
 //! How far a revocation has come: what nodes have said, what their rows say, and the writer's wait (R3).
+//!
+//! A number alone says nothing across a failover that has lost rows: the server that follows gives the same numbers to
+//! others. So a node says where it stands by number *and* tag, and its word counts once this node's own history has stood
+//! there; and it counts for a revocation only once this node's own history has stood where the ledger did when that was
+//! committed. What a node's row says was compared in the statement that wrote it ([`Nodes::renew`]).
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::Notify;
 
-use super::super::lease::{Authority, Member, Nodes, wait};
+use super::super::{
+    feed::Cursor,
+    lease::{Authority, Member, Nodes, Standing, wait},
+    sync::Replica,
+};
 use crate::{
     clock::{BootInstant, Clock},
     database::DatabaseError,
@@ -38,89 +47,141 @@ pub struct Reach {
 #[derive(Debug, Clone, Default)]
 struct View {
     members: Vec<Member>,
-    /// The ledger's head before the members were read: each revocation up to it was committed before.
+    /// The ledger's head before the members were read.
     head: Seq,
-    is_settled: bool,
 }
 
 /// What is known of all nodes.
 #[derive(Debug)]
 pub(super) struct Reaches {
-    ledger: LedgerId,
-    /// By node: the last number that it said it has applied in this ledger's life.
-    heard: Mutex<HashMap<NodeId, Seq>>,
+    /// Whose history says what of what is heard is true.
+    replica: Arc<Replica>,
+    heard: Mutex<Heard>,
     /// Somebody has acknowledged something.
     acks: Notify,
     view: Mutex<View>,
+    /// Held by whoever asks how far a revocation of the past has come.
+    asking: tokio::sync::Mutex<()>,
     /// The table of nodes as it was last read for a writer, and when that was begun: waits share it.
     table: tokio::sync::Mutex<Option<(BootInstant, Arc<[Member]>)>>,
 }
 
+/// What nodes have said, by node.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The last number that it has applied, of the history that this node has.
+    applied: HashMap<NodeId, Seq>,
+    /// The last thing it said that this node cannot judge: it has not come that far, or the history is another one.
+    open: HashMap<NodeId, Cursor>,
+}
+
+impl Heard {
+    fn note(&mut self, id: NodeId, seq: Seq) {
+        let entry = self.applied.entry(id).or_insert(seq);
+        *entry = (*entry).max(seq);
+    }
+}
+
 impl Reaches {
-    pub(super) fn new(ledger: LedgerId) -> Self {
+    pub(super) fn new(replica: Arc<Replica>) -> Self {
         Self {
-            ledger,
+            replica,
             heard: Mutex::default(),
             acks: Notify::new(),
             view: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             table: tokio::sync::Mutex::default(),
         }
     }
 
-    pub(super) fn hear(&self, id: NodeId, ledger: LedgerId, seq: Seq) {
-        if ledger != self.ledger {
+    pub(super) fn hear(&self, id: NodeId, ledger: LedgerId, at: Cursor) {
+        if ledger != self.replica.ledger() {
             return;
         }
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.len() >= MAX_HEARD {
-            heard.clear();
+        let mut heard = self.heard();
+        if heard.applied.len() + heard.open.len() >= MAX_HEARD {
+            *heard = Heard::default();
         }
-        let entry = heard.entry(id).or_insert(seq);
-        *entry = (*entry).max(seq);
+        if !self.replica.has(at) {
+            heard.open.insert(id, at);
+            return;
+        }
+        heard.note(id, at.seq);
         drop(heard);
         self.acks.notify_waiters();
     }
 
-    /// What was heard of a history that has gone another way says nothing of this one.
-    pub(super) fn forget(&self) {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = View::default();
+    /// This node has come further: what could not be judged may be now.
+    pub(super) fn came_further(&self) {
+        let mut heard = self.heard();
+        let ripe: Vec<_> =
+            heard.open.iter().filter(|(_, at)| self.replica.has(**at)).map(|(&id, &at)| (id, at)).collect();
+        for (id, at) in ripe {
+            heard.open.remove(&id);
+            heard.note(id, at.seq);
+        }
+        drop(heard);
+        self.acks.notify_waiters();
     }
 
-    fn has(&self, member: &Member, seq: Seq) -> bool {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        member.applied >= seq || heard.get(&member.id).is_some_and(|&applied| applied >= seq)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was heard of a history that has gone another way says nothing of this one.
+    pub(super) fn forget(&self) {
+        *self.heard() = Heard::default();
+        *self.view() = View::default();
+    }
+
+    /// Whether a node has applied a number: its row says so, or it has said so itself, if that `is_ours` to judge.
+    fn has(&self, member: &Member, seq: Seq, is_ours: bool) -> bool {
+        let has_said = || self.heard().applied.get(&member.id).is_some_and(|&applied| applied >= seq);
+        member.applied >= seq || is_ours && has_said()
     }
 
     fn count(&self, members: &[Member], seq: Seq, is_complete: bool) -> Reach {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let nodes = members.iter().filter(|member| self.has(member, seq)).count();
+        let nodes = members.iter().filter(|member| self.has(member, seq, true)).count();
         Reach { nodes: count(nodes), of: count(members.len()), is_complete }
     }
 
-    pub(super) fn saw(&self, members: Vec<Member>, head: Seq, is_settled: bool) {
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = View { members, head, is_settled };
+    pub(super) fn saw(&self, members: Vec<Member>, head: Seq) {
+        *self.view() = View { members, head };
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many nodes there were at the last renewal.
     pub(super) fn members(&self) -> usize {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner).members.len()
+        self.view().members.len()
     }
 
     /// The ledger's head at the last renewal.
     pub(super) fn head(&self) -> Seq {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner).head
+        self.view().head
     }
 
-    /// How far a revocation has come, from memory. Complete only if the nodes were read after it was committed, on a
-    /// settled server, and each of them has it: that is rule R3 (a) for all.
-    pub(super) fn now(&self, seq: Seq) -> Reach {
-        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_complete = view.is_settled
-            && view.head >= seq
-            && !view.members.is_empty()
-            && view.members.iter().all(|member| self.has(member, seq));
-        self.count(&view.members, seq, is_complete)
+    /// On how many nodes a revocation is in force, as far as memory tells. Whether on all, it does not say.
+    pub(super) fn so_far(&self, seq: Seq) -> Reach {
+        let members = self.view().members.clone();
+        self.count(&members, seq, false)
+    }
+
+    /// How far a revocation of the past has come. Complete if the nodes, read now from a settled server, all have it: that
+    /// is rule R3 (a) for all. Read now, since what a renewal has found before may be of a server that is gone.
+    pub(super) async fn now(&self, nodes: &Nodes, seq: Seq, within: Duration) -> Result<Reach, DatabaseError> {
+        // One reading at a time: anybody may ask.
+        let _one = self.asking.lock().await;
+        let Standing { head, is_settled, members } = nodes.standing(within).await?;
+        let is_ours = self.replica.has(head);
+        let is_complete = is_settled
+            && head.seq >= seq
+            && !members.is_empty()
+            && members.iter().all(|member| self.has(member, seq, is_ours));
+        Ok(self.count(&members, seq, is_complete))
     }
 
     /// Waits until no node can answer from before `seq`: each has applied it, or is gone, or must have stopped.
@@ -189,7 +250,9 @@ impl Reaches {
             // Nobody can be left out: all holds there ever were must be over. So too while a new server is in charge,
             // whose rows may be older than what was heard.
             Some(members) if authority.is_settled => {
-                let pending = members.iter().filter(|member| !self.has(member, seq));
+                // Else only their rows count, and this node is soon where the ledger was, or stops.
+                let is_ours = self.replica.has(authority.at);
+                let pending = members.iter().filter(|member| !self.has(member, seq, is_ours));
                 pending.map(|member| committed + wait(member.hold)).max()
             }
             _ => Some(committed + wait(authority.max_hold)),
@@ -206,33 +269,97 @@ fn narrowed(first: Option<Vec<Member>>, found: &[Member]) -> Vec<Member> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::super::{
+            Target,
+            feed::{Batch, Link, Row, Tag},
+            filter::Settings,
+        },
+        *,
+    };
+    use crate::{clock::Timestamp, ids::TokenId};
 
     fn member() -> Member {
         Member {
             id: NodeId::random(),
             beat: 1,
-            applied: Seq(3),
+            applied: Seq(2),
             hold: Duration::from_secs(1),
             name: String::new(),
             kin: String::new(),
         }
     }
 
+    fn at(seq: i64, tag: i64) -> Cursor {
+        Cursor { seq: Seq(seq), tag: Tag(tag) }
+    }
+
+    /// A node's history: each transaction's tag is ten times its number, up to the fourth.
+    fn replica(ledger: LedgerId) -> Arc<Replica> {
+        let settings = Settings { capacity: 10, false_positives: 0.01 };
+        let replica = Replica::new(ledger, settings, Timestamp::default()).leased();
+        replica.published.end_load(at(0, 0));
+        (1..=4).for_each(|seq| follow(&replica, seq));
+        Arc::new(replica)
+    }
+
+    fn follow(replica: &Replica, seq: i64) {
+        let row = Row { target: Target::Token(TokenId::random()), floor: None, until: Timestamp::default() };
+        let (prev, cursor) = (Tag(10 * (seq - 1)), at(seq, 10 * seq));
+        let batch = Batch { ledger: replica.ledger(), prev, cursor, rows: vec![row] };
+        assert_eq!(replica.apply(&batch), Link::Next);
+    }
+
     #[test]
     fn an_acknowledgement_speaks_for_its_node_and_for_this_ledger_alone() {
         let (ledger, one, other) = (LedgerId::random(), member(), member());
-        let reaches = Reaches::new(ledger);
-        assert!(reaches.has(&one, Seq(3)) && !reaches.has(&one, Seq(4)), "its row says so");
-        reaches.hear(one.id, LedgerId::random(), Seq(9));
-        assert!(!reaches.has(&one, Seq(4)), "another life of the ledger");
-        reaches.hear(one.id, ledger, Seq(5));
-        reaches.hear(one.id, ledger, Seq(4));
-        assert!(reaches.has(&one, Seq(5)) && !reaches.has(&one, Seq(6)), "what it has applied stays applied");
-        assert!(!reaches.has(&other, Seq(4)), "another node");
+        let reaches = Reaches::new(replica(ledger));
+        let has = |member: &Member, seq| reaches.has(member, Seq(seq), true);
+        assert!(has(&one, 2) && !has(&one, 3), "its row says so");
+        reaches.hear(one.id, LedgerId::random(), at(4, 40));
+        assert!(!has(&one, 3), "another life of the ledger");
+        reaches.hear(one.id, ledger, at(4, 40));
+        reaches.hear(one.id, ledger, at(3, 30));
+        assert!(has(&one, 4) && !has(&one, 5), "what it has applied stays applied");
+        assert!(!has(&other, 3), "another node");
+        assert!(!reaches.has(&one, Seq(3), false), "where this node's own history is not the ledger's");
+        assert!(reaches.has(&one, Seq(2), false), "what its row says was compared there");
         let members = [one, other];
-        assert_eq!(reaches.count(&members, Seq(5), false), Reach { nodes: 1, of: 2, is_complete: false });
+        assert_eq!(reaches.count(&members, Seq(4), false), Reach { nodes: 1, of: 2, is_complete: false });
         reaches.forget();
-        assert!(!reaches.has(&members[0], Seq(4)), "of a history that has gone another way");
+        assert!(!has(&members[0], 3), "of a history that has gone another way");
+    }
+
+    #[test]
+    fn an_acknowledgement_of_a_history_that_was_lost_says_nothing_and_one_that_is_ahead_counts_in_time() {
+        let (ledger, one) = (LedgerId::random(), member());
+        let replica = replica(ledger);
+        let reaches = Reaches::new(Arc::clone(&replica));
+        let has = |seq| reaches.has(&one, Seq(seq), true);
+        reaches.hear(one.id, ledger, at(4, 41));
+        reaches.came_further();
+        assert!(!has(3), "the same number of another history");
+        reaches.hear(one.id, ledger, at(6, 60));
+        follow(&replica, 5);
+        reaches.came_further();
+        assert!(!has(5), "nobody can tell yet whether that is this history");
+        follow(&replica, 6);
+        reaches.came_further();
+        assert!(has(6));
+    }
+
+    #[test]
+    fn a_settled_server_is_believed_of_nodes_whose_history_goes_on_from_its_head() {
+        let (ledger, one) = (LedgerId::random(), member());
+        let reaches = Reaches::new(replica(ledger));
+        reaches.hear(one.id, ledger, at(4, 40));
+        let (members, committed) = ([one], BootInstant::from_nanos(7));
+        let over = |authority_at, is_settled| {
+            let authority = Authority { is_settled, max_hold: Duration::from_secs(9), at: authority_at };
+            reaches.last_over(Some(&members), Seq(4), committed, authority)
+        };
+        assert_eq!(over(at(4, 40), true), None, "it has it");
+        assert_eq!(over(at(4, 41), true), Some(committed + wait(members[0].hold)), "not this fourth one");
+        assert_eq!(over(at(4, 40), false), Some(committed + wait(Duration::from_secs(9))));
     }
 }

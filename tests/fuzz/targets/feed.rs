@@ -41,9 +41,10 @@ pub fn check(data: &[u8]) -> bool {
         Message::Ack { .. } => panic!("the feed carries no acknowledgements"),
     }
     match acknowledged {
-        Message::Ack { node, ledger, seq } => {
-            assert_eq!(read_ack(ack(node, ledger, seq).as_bytes()), acknowledged);
-            assert_eq!((seq, &value()["v"]), (Seq(value()["seq"].as_i64().expect("a number")), &Value::from(1)));
+        Message::Ack { node, ledger, at } => {
+            assert_eq!(read_ack(ack(node, ledger, at).as_bytes()), acknowledged);
+            assert_eq!(value()["tag"], at.tag.0);
+            assert_eq!((at.seq, &value()["v"]), (Seq(value()["seq"].as_i64().expect("a number")), &Value::from(1)));
         }
         Message::Garbage => {}
         other => panic!("no acknowledgement: {other:?}"),

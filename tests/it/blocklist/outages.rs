@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kickout::{
-    ids::{LedgerId, NodeId, Seq, TokenId},
+    ids::{LedgerId, NodeId, TokenId},
     revocation::{
         Cause, Target,
         blocklist::{BlocklistError, Message},
@@ -15,7 +15,7 @@ use super::{
         redis::Redis,
         wait::{all, eventually},
     },
-    PATIENCE, SLACK, batch, heard, now, open, presented, publish, row, timed,
+    PATIENCE, SLACK, at, batch, heard, now, open, presented, publish, row, timed,
 };
 
 /// The limit of a call to a Redis that does not answer.
@@ -55,7 +55,7 @@ async fn a_server_that_is_gone_costs_one_call_and_is_used_again_when_it_is_back(
     assert!(!blocklist.is_healthy());
     assert_eq!(blocklist.look(&dead).await, Err(BlocklistError::Away));
     assert_eq!(blocklist.publish(&batch, now()).await, Err(BlocklistError::Away));
-    assert_eq!(blocklist.acknowledge(NodeId::random(), dead.epoch, Seq(1)).await, Err(BlocklistError::Away));
+    assert_eq!(blocklist.acknowledge(NodeId::random(), dead.epoch, at(1)).await, Err(BlocklistError::Away));
     assert!(blocklist.listen().await.is_err());
     // One that tries finds it gone still.
     eventually!(matches!(blocklist.look(&dead).await, Err(BlocklistError::Unreachable(_))));
