@@ -20,6 +20,7 @@ mod plain;
 mod policy;
 mod pool;
 mod stored;
+mod workspaces;
 
 pub use plain::{Input, MAX_CHARS, Password, TooLong};
 pub use policy::{Policy, Refusal};
@@ -28,6 +29,7 @@ pub use stored::{HashError, MAX_ITERATIONS, MAX_MEMORY_KIB, MAX_PARALLELISM, Sto
 
 use pool::Pool;
 use stored::{Cost, OutOfMemory};
+use workspaces::Workspaces;
 
 /// The least memory of one computation, in KiB: with two passes, what OWASP asks of Argon2id.
 pub const MIN_MEMORY_KIB: u32 = 19 * 1024;
@@ -120,6 +122,7 @@ pub struct Passwords {
     /// Stands in for the hash of a user who does not exist.
     dummy: StoredHash,
     pool: Pool,
+    memory: Arc<Workspaces>,
     computed: Arc<AtomicU64>,
 }
 
@@ -146,6 +149,7 @@ impl Passwords {
             dummy: StoredHash::of_nothing(cost),
             cost,
             pool: Pool::new(workers, settings.queue),
+            memory: Arc::new(Workspaces::of(cost.blocks())),
             computed: Arc::default(),
         })
     }
@@ -204,25 +208,26 @@ impl Passwords {
     }
 
     fn argon2(&self) -> Argon2 {
-        Argon2 { cost: self.cost, computed: Arc::clone(&self.computed) }
+        Argon2 { cost: self.cost, memory: Arc::clone(&self.memory), computed: Arc::clone(&self.computed) }
     }
 }
 
 /// What a job takes along to a worker. Every computation of the product goes through it and is counted.
 struct Argon2 {
     cost: Cost,
+    memory: Arc<Workspaces>,
     computed: Arc<AtomicU64>,
 }
 
 impl Argon2 {
     fn hash(&self, password: &Password) -> Result<StoredHash, OutOfMemory> {
         self.computed.fetch_add(1, Ordering::Relaxed);
-        StoredHash::compute(password, self.cost)
+        StoredHash::compute(password, self.cost, &self.memory)
     }
 
     fn is_hash_of(&self, stored: &StoredHash, password: &Password) -> Result<bool, OutOfMemory> {
         self.computed.fetch_add(1, Ordering::Relaxed);
-        stored.is_of(password)
+        stored.is_of(password, &self.memory)
     }
 }
 
@@ -266,6 +271,18 @@ mod tests {
         let stored = passwords.hash(password(&a)).await.unwrap();
         assert!(is_right(&passwords, &a, &stored).await);
         assert!(!is_right(&passwords, &b, &stored).await);
+    }
+
+    #[tokio::test]
+    async fn memory_is_kept_for_as_many_as_compute_at_once_and_no_more() {
+        let passwords = Passwords::new(&CHEAPEST).unwrap();
+        for _ in 0..3 {
+            let hash = |text: &str| passwords.hash(password(text));
+            let (one, two, three) =
+                tokio::join!(hash("one of several"), hash("two of several"), hash("three of several"));
+            assert!(one.is_ok() && two.is_ok() && three.is_ok());
+            assert!((1..=CHEAPEST.workers).contains(&passwords.memory.kept()), "{}", passwords.memory.kept());
+        }
     }
 
     #[tokio::test]

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::{Algorithm, Argon2, Params, Version};
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD as BASE64};
-use zeroize::Zeroize;
 
-use super::plain::Password;
+use super::{plain::Password, workspaces::Workspaces};
 use crate::secret;
 
 /// The most memory of one computation, in KiB (4 GiB). Twice what RFC 9106 §4 recommends to those who can spend most;
@@ -41,6 +40,11 @@ impl Cost {
 
     const fn is_excessive(self) -> bool {
         self.memory_kib > MAX_MEMORY_KIB || self.iterations > MAX_ITERATIONS || self.parallelism > MAX_PARALLELISM
+    }
+
+    /// The memory, in the algorithm's own pieces.
+    pub(super) fn blocks(self) -> usize {
+        self.params().map_or(0, |params| params.block_count())
     }
 
     /// The form that the algorithm takes; an error if it is nothing that Argon2 can do.
@@ -116,13 +120,13 @@ impl StoredHash {
         Self { cost, salt: secret::random(), hash: secret::random() }
     }
 
-    pub(super) fn compute(password: &Password, cost: Cost) -> Result<Self, OutOfMemory> {
+    pub(super) fn compute(password: &Password, cost: Cost, memory: &Workspaces) -> Result<Self, OutOfMemory> {
         let salt = secret::random();
-        Ok(Self { cost, salt, hash: argon2id(password, &salt, cost)? })
+        Ok(Self { cost, salt, hash: argon2id(password, &salt, cost, memory)? })
     }
 
-    pub(super) fn is_of(&self, password: &Password) -> Result<bool, OutOfMemory> {
-        Ok(secret::equal(&argon2id(password, &self.salt, self.cost)?, &self.hash))
+    pub(super) fn is_of(&self, password: &Password, memory: &Workspaces) -> Result<bool, OutOfMemory> {
+        Ok(secret::equal(&argon2id(password, &self.salt, self.cost, memory)?, &self.hash))
     }
 
     pub(super) const fn cost(&self) -> Cost {
@@ -147,19 +151,23 @@ impl StoredHash {
     }
 }
 
-fn argon2id(password: &Password, salt: &[u8; SALT_BYTES], cost: Cost) -> Result<[u8; HASH_BYTES], OutOfMemory> {
+fn argon2id(
+    password: &Password,
+    salt: &[u8; SALT_BYTES],
+    cost: Cost,
+    memory: &Workspaces,
+) -> Result<[u8; HASH_BYTES], OutOfMemory> {
     let params = cost.params().expect("settings and stored hashes are checked before any work");
-    // The memory is ours and not the library's, since the library gives its own back unwiped: what is left in it lets
-    // a guess be tested without the work.
-    let mut memory = Vec::new();
-    memory.try_reserve_exact(params.block_count()).map_err(|_| OutOfMemory)?;
-    memory.resize(params.block_count(), Block::new());
-    let mut hash = [0; HASH_BYTES];
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(password.as_str().as_bytes(), salt, &mut hash, &mut memory)
-        .expect("the lengths of password, salt and hash are within those of Argon2, and the memory is what it asks");
-    memory.iter_mut().zeroize();
-    Ok(hash)
+    // The memory is ours and not the library's, since the library gives its own back unwiped.
+    memory.lend(params.block_count(), |memory| {
+        let mut hash = [0; HASH_BYTES];
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(password.as_str().as_bytes(), salt, &mut hash, memory)
+            .expect(
+                "the lengths of password, salt and hash are within those of Argon2, and the memory is what it asks",
+            );
+        hash
+    })
 }
 
 #[cfg(test)]
@@ -176,7 +184,7 @@ mod tests {
         assert_eq!(stored.to_phc(), KNOWN);
         for (text, expected) in [("correct horse battery staple", true), ("correct horse battery stapl", false)] {
             let password = Password::from_input(text.to_owned()).unwrap();
-            assert_eq!(stored.is_of(&password), Ok(expected));
+            assert_eq!(stored.is_of(&password, &Workspaces::of(0)), Ok(expected));
         }
     }
 
