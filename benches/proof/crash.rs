@@ -26,10 +26,12 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`acts`] | what clients ask, and what they make of the answers |
+//! | [`acts`] | what can be asked, and what is made of the answers |
 //! | [`book`] | what must be true, by those answers |
 //! | [`disk`] | a disk without room |
+//! | [`lies`] | the verdict tried on what is not true |
 //! | [`life`] | one folder: kills and starts |
+//! | [`operators`], [`tickets`], [`users`] | the acts of each |
 //! | [`prune`] | kills while expired rows go |
 //! | [`report`] | results and their table |
 //! | [`service`] | folder, process, requests |
@@ -38,10 +40,14 @@
 mod acts;
 mod book;
 mod disk;
+mod lies;
 mod life;
+mod operators;
 mod prune;
 mod report;
 mod service;
+mod tickets;
+mod users;
 mod verify;
 
 use std::{
@@ -50,6 +56,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use clap::Args;
@@ -70,6 +77,9 @@ use crate::{
 
 /// Lives at once: each waits for its process and its disk half of the time.
 const LANES: usize = 3;
+
+/// When the form of seconds begins no more: on a machine that is busy with other things it has done less by then.
+const SMOKE: Duration = Duration::from_secs(5);
 
 /// Numbers of lives of another kind: no ordinary life comes so far.
 const PRUNING: u64 = 1 << 32;
@@ -106,6 +116,12 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     if let Some(file) = &options.report {
         return say(&read::<Results>(file)?.markdown()?);
     }
+    if options.smoke {
+        return Box::pin(smoke(options.seed)).await;
+    }
+    if options.life.is_none() {
+        lies_are_found(options.seed).await?;
+    }
     let clock = Clock::System;
     let machine = Machine::look(&clock);
     let begun = clock.boottime();
@@ -119,14 +135,6 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     };
     let took = clock.boottime().since(begun).as_secs_f64();
     let results = Results::of(machine, options.seed, took, tally, disk_full);
-    if options.smoke {
-        results.says_something()?;
-        let again: Results = serde_json::from_str(&serde_json::to_string(&results)?)?;
-        if again.markdown()?.is_empty() {
-            return Err("the report is empty".into());
-        }
-        return say("ok  killed at random moments: it starts again, and nothing acknowledged is lost");
-    }
     if options.life.is_none() && !options.disk_full {
         results.says_something()?;
         write(&options.out, &results)?;
@@ -136,8 +144,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 
 /// Lives until there were as many kills as were asked for.
 async fn lives(options: &Options) -> Result<(Tally, bool), Failure> {
-    let rounds = if options.smoke { 24 } else { options.rounds };
-    let seed = options.seed;
+    let (rounds, seed) = (options.rounds, options.seed);
     let (next, total) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Tally::default())));
     let over = CancellationToken::new();
     let mut lanes = JoinSet::new();
@@ -161,18 +168,16 @@ async fn lives(options: &Options) -> Result<(Tally, bool), Failure> {
         });
     }
     let mut pruning = JoinSet::new();
-    let mut disk_full = false;
-    if !options.smoke {
+    {
         let over = over.clone();
         pruning.spawn(async move {
             let pruned = Box::pin(prune::run(seed, PRUNING, &over)).await;
             pruned.map_err(|error| format!("seed {seed}, while rows were pruned: {error}"))
         });
-        if let Some(tally) = full_disk(seed).await? {
-            disk_full = true;
-            total.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
-        }
     }
+    let full = full_disk(seed).await?;
+    let disk_full = full.is_some();
+    total.lock().unwrap_or_else(PoisonError::into_inner).add(full.unwrap_or_default());
     while let Some(ended) = lanes.join_next().await {
         ended??;
     }
@@ -182,6 +187,31 @@ async fn lives(options: &Options) -> Result<(Tally, bool), Failure> {
         tally.add(ended??);
     }
     Ok((tally, disk_full))
+}
+
+/// A life that is killed in its first starts, one that is killed later, and the verdict on lies; for as long as there is.
+async fn smoke(seed: u64) -> Result<(), Failure> {
+    let begun = Clock::System.boottime();
+    let life = async |number, first, later| {
+        let life = Life::new(Place::new()?, seed, number);
+        Box::pin(life.through(first, later, SMOKE)).await
+    };
+    let (first, later, lies) = tokio::join!(life(0, 3, 1), life(1, 0, 8), lies_are_found(seed));
+    let mut tally = first?;
+    tally.add(later?);
+    lies?;
+    let took = Clock::System.boottime().since(begun).as_secs_f64();
+    let results = Results::of(Machine::look(&Clock::System), seed, took, tally, false);
+    let again: Results = serde_json::from_str(&serde_json::to_string(&results)?)?;
+    if results.rounds < 4 || again.markdown()?.is_empty() {
+        return Err(format!("a run that shows nothing: {} kills", results.rounds).into());
+    }
+    say("ok  killed at random moments: it starts again, nothing acknowledged is lost, and lies are found")
+}
+
+async fn lies_are_found(seed: u64) -> Result<(), Failure> {
+    let found = Box::pin(lies::are_found(seed)).await;
+    found.map_err(|error| format!("the verdict is wrong: {error}").into())
 }
 
 async fn live(seed: u64, number: u64) -> Result<Tally, Failure> {

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::acts::{self, Kind};
+use super::{acts::Kind, operators};
 use crate::{Failure, support::client::PASSWORD};
 
 /// How long after it was issued a token is still asked for: it lives for 15 minutes by default.
@@ -40,7 +40,7 @@ pub(crate) enum Scope {
 }
 
 /// Something that was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Act {
     pub(crate) name: &'static str,
     scope: Scope,
@@ -55,7 +55,7 @@ pub(crate) struct Act {
     sessions: Vec<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) text: String,
     pub(crate) id: String,
@@ -70,7 +70,7 @@ pub(crate) struct Token {
     pub(crate) is_settled: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) user: usize,
@@ -122,7 +122,7 @@ impl<T: Clone + PartialEq + fmt::Debug> Known<T> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) password: Known<String>,
@@ -169,8 +169,8 @@ impl User {
         match kind {
             Kind::Ban => self.is_banned.become_or(true, act, is_done),
             Kind::Unban => self.is_banned.become_or(false, act, is_done),
-            Kind::Roles => self.roles.become_or(vec![acts::role(number)], act, is_done),
-            _ => self.password.become_or(acts::password(number), act, is_done),
+            Kind::Roles => self.roles.become_or(vec![operators::role(number)], act, is_done),
+            _ => self.password.become_or(operators::password(number), act, is_done),
         }
     }
 }
@@ -183,7 +183,7 @@ pub(crate) struct Issue {
 }
 
 /// All that was told.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Book {
     pub(crate) users: Vec<User>,
     pub(crate) sessions: Vec<Session>,

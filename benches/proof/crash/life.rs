@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     acts::{self, AIMS, Client, Kind, World},
     book::Scope,
+    operators::{self, MOST_KEYS},
     service::{Line, Place, Program},
     verify::{Depth, verify},
 };
@@ -127,10 +128,18 @@ impl Life {
         let is_short = self.random.random_bool(0.6);
         let (first, later) = if is_short { (2..8, 1..4) } else { (0..4, 20..40) };
         let (first, later) = (self.random.random_range(first), self.random.random_range(later));
+        self.through(first, later, Duration::MAX).await
+    }
+
+    /// So many kills in first starts and in later ones, or fewer if the time is over.
+    pub(crate) async fn through(mut self, first: u32, later: u32, limit: Duration) -> Result<Tally, Failure> {
         for _ in 0..first {
             self.kill_in_start(Phase::FirstStart).await?;
         }
         for _ in 0..later {
+            if self.world.now() > limit {
+                break;
+            }
             let (program, line) = self.start(Depth::Some).await?;
             self.kill_once(program, line).await?;
             self.world.book().died();
@@ -207,6 +216,11 @@ impl Life {
         Ok(())
     }
 
+    /// How much longer things take than on a quiet machine, by how long starts take.
+    fn slowness(&self) -> f64 {
+        (self.pace.start.as_secs_f64() / GUESS.start.as_secs_f64()).clamp(1.0, 10.0)
+    }
+
     async fn kill_once(&mut self, program: Program, line: Line) -> Result<(), Failure> {
         match self.random.random_range(0..10) {
             0..4 => self.kill_at_work(program, line).await,
@@ -228,7 +242,7 @@ impl Life {
     /// Asks for one thing beside others, and kills it meanwhile.
     async fn kill_in_an_act(&mut self, mut program: Program, line: Line) -> Result<(), Failure> {
         let (kind, within) = AIMS[self.random.random_range(0..AIMS.len())];
-        let after = within.mul_f64(self.random.random());
+        let after = within.mul_f64(self.slowness() * self.random.random::<f64>());
         let mut crowd = self.crowd(&line, 2);
         // They may have come far before the act is asked.
         pause(Duration::from_millis(self.random.random_range(0..60))).await;
@@ -274,7 +288,7 @@ impl Life {
                     ("user ban", vec!["user".to_owned(), "ban".to_owned(), name], act, Some((user, Kind::Ban)))
                 }
                 (1, Some(user), _) => {
-                    let (name, role) = (book.users[user].name.clone(), acts::role(number));
+                    let (name, role) = (book.users[user].name.clone(), operators::role(number));
                     let act = book.begin("roles by command", Scope::Roles(user));
                     let words = ["user", "roles", &name, "--role", &role].map(str::to_owned).to_vec();
                     ("user roles", words, act, Some((user, Kind::Roles)))
@@ -285,7 +299,7 @@ impl Life {
                     ("revoke token", ["revoke", "token", &id].map(str::to_owned).to_vec(), act, None)
                 }
                 _ => {
-                    if book.keys.values().filter(|is_retired| !**is_retired).count() >= 8 {
+                    if book.keys.values().filter(|is_retired| !**is_retired).count() >= MOST_KEYS {
                         return Ok(());
                     }
                     let act = book.begin("make key by command", Scope::Nothing);
@@ -293,7 +307,7 @@ impl Life {
                 }
             }
         };
-        let after = self.pace.command.mul_f64(1.3 * self.random.random::<f64>());
+        let after = self.pace.command.max(self.pace.start).mul_f64(1.3 * self.random.random::<f64>());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut program = self.place.start(&words)?;
         pause(after).await;
@@ -348,6 +362,11 @@ impl Life {
             });
         }
         Crowd { over, tasks }
+    }
+
+    /// Its own chance.
+    pub(crate) const fn draw(&mut self) -> &mut StdRng {
+        &mut self.random
     }
 
     pub(crate) const fn world(&self) -> &Arc<World> {

@@ -65,7 +65,7 @@ async fn prune(mut home: Life, over: &CancellationToken) -> Result<Tally, Failur
         if over.run_until_cancelled(begun(&line)).await.transpose()?.is_none() {
             break;
         }
-        let after = WITHIN.mul_f64(home.client(&line).random.random());
+        let after = WITHIN.mul_f64(home.draw().random());
         let crowd = home.crowd(&line, 1);
         pause(after).await;
         crowd.over.cancel();
