@@ -133,6 +133,12 @@ impl Life {
 
     /// So many kills in first starts and in later ones, or fewer if the time is over.
     pub(crate) async fn through(mut self, first: u32, later: u32, limit: Duration) -> Result<Tally, Failure> {
+        let lived = Box::pin(self.live(first, later, limit)).await;
+        lived.map_err(|error| format!("after {} kills: {error}", self.tally.kills()))?;
+        Ok(self.end())
+    }
+
+    async fn live(&mut self, first: u32, later: u32, limit: Duration) -> Result<(), Failure> {
         for _ in 0..first {
             self.kill_in_start(Phase::FirstStart).await?;
         }
@@ -151,8 +157,7 @@ impl Life {
             }
         }
         let (program, _line) = self.start(Depth::All).await?;
-        self.stop(program).await?;
-        Ok(self.end())
+        self.stop(program).await
     }
 
     /// What came of it.
@@ -275,39 +280,9 @@ impl Life {
 
     /// Runs a command in the folder while no server does, and kills it, unless it was quicker.
     async fn kill_a_command(&mut self) -> Result<(), Failure> {
-        let number = self.random.random_range(1_000_000..2_000_000);
-        let chosen = self.random.random_range(0..4);
-        let (name, words, act, user) = {
-            let mut book = self.world.book();
-            let users: Vec<usize> = (0..book.users.len()).filter(|&at| book.users[at].is_sure()).collect();
-            let tokens = book.tokens.len();
-            match (chosen, users.first().copied(), tokens) {
-                (0, Some(user), _) => {
-                    let name = book.users[user].name.clone();
-                    let act = book.begin("ban by command", Scope::User(user, None));
-                    ("user ban", vec!["user".to_owned(), "ban".to_owned(), name], act, Some((user, Kind::Ban)))
-                }
-                (1, Some(user), _) => {
-                    let (name, role) = (book.users[user].name.clone(), operators::role(number));
-                    let act = book.begin("roles by command", Scope::Roles(user));
-                    let words = ["user", "roles", &name, "--role", &role].map(str::to_owned).to_vec();
-                    ("user roles", words, act, Some((user, Kind::Roles)))
-                }
-                (2, _, 1..) => {
-                    let id = book.tokens[tokens - 1].id.clone();
-                    let act = book.begin("revoke by command", Scope::Token(tokens - 1));
-                    ("revoke token", ["revoke", "token", &id].map(str::to_owned).to_vec(), act, None)
-                }
-                _ => {
-                    if book.keys.values().filter(|is_retired| !**is_retired).count() >= MOST_KEYS {
-                        return Ok(());
-                    }
-                    let act = book.begin("make key by command", Scope::Nothing);
-                    ("keys generate", ["keys", "generate"].map(str::to_owned).to_vec(), act, None)
-                }
-            }
-        };
-        let after = self.pace.command.max(self.pace.start).mul_f64(1.3 * self.random.random::<f64>());
+        let Some(Order { name, words, act, change }) = self.order() else { return Ok(()) };
+        let within = self.pace.command.max(self.pace.start).mul_f64(1.3);
+        let after = within.mul_f64(self.random.random());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let mut program = self.place.start(&words)?;
         pause(after).await;
@@ -317,15 +292,14 @@ impl Life {
             self.pace.command = self.pace.command.mul_f64(1.05);
             self.world.count(name, |count| count.lost += 1);
         } else {
-            let answer = program.answer();
-            if answer.is_null() && name != "keys generate" || answer["complete"] == json!(false) {
+            if !program.has_succeeded()? || program.answer()["complete"] == json!(false) {
                 return Err(format!("{name}: {}", program.said()).into());
             }
             self.pace.command = blend(self.pace.command, after.mul_f64(0.8));
             self.world.count(name, |count| count.acknowledged += 1);
             book.acknowledged(act)?;
         }
-        if let Some((user, kind)) = user {
+        if let Some((user, kind, number)) = change {
             book.users[user].change(kind, number, act, !is_killed);
         }
         book.died();
@@ -334,6 +308,39 @@ impl Life {
             self.killed(Phase::Command);
         }
         Ok(())
+    }
+
+    /// Draws a command, and writes it down as asked.
+    fn order(&mut self) -> Option<Order> {
+        let (chosen, number) = (self.random.random_range(0..12), self.random.random_range(1_000_000..2_000_000));
+        let mut book = self.world.book();
+        let user = (0..book.users.len()).find(|&at| book.users[at].is_sure());
+        let (name, words, scope, change) = match (chosen, user, book.tokens.len()) {
+            (0..3, Some(user), _) => {
+                let words = vec!["user".to_owned(), "ban".to_owned(), book.users[user].name.clone()];
+                ("command: user ban", words, Scope::User(user, None), Some((user, Kind::Ban, number)))
+            }
+            (3..6, Some(user), _) => {
+                let words = ["user", "roles", &book.users[user].name, "--role", &operators::role(number)];
+                let change = Some((user, Kind::Roles, number));
+                ("command: user roles", words.map(str::to_owned).to_vec(), Scope::Roles(user), change)
+            }
+            (6..9, _, count @ 1..) => {
+                let words = ["revoke", "token", &book.tokens[count - 1].id].map(str::to_owned).to_vec();
+                ("command: revoke token", words, Scope::Token(count - 1), None)
+            }
+            (9, ..) => ("command: migrate", vec!["migrate".to_owned()], Scope::Nothing, None),
+            (10, ..) => {
+                let words = ["restored", "--yes"].map(str::to_owned).to_vec();
+                ("command: restored", words, Scope::Everything, None)
+            }
+            _ if book.keys.values().filter(|is_retired| !**is_retired).count() < MOST_KEYS => {
+                ("command: keys generate", ["keys", "generate"].map(str::to_owned).to_vec(), Scope::Nothing, None)
+            }
+            _ => return None,
+        };
+        let act = book.begin(name, scope);
+        Some(Order { name, words, act, change })
     }
 
     pub(crate) fn kill(&mut self, program: &mut Program, phase: Phase) -> Result<(), Failure> {
@@ -372,6 +379,15 @@ impl Life {
     pub(crate) const fn world(&self) -> &Arc<World> {
         &self.world
     }
+}
+
+/// A command.
+struct Order {
+    name: &'static str,
+    words: Vec<String>,
+    act: usize,
+    /// Whose account it changes, how, and to what.
+    change: Option<(usize, Kind, u32)>,
 }
 
 /// Clients at work.

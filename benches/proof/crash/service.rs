@@ -106,6 +106,11 @@ impl Program {
         Ok(self.child.wait()?.signal() == Some(9))
     }
 
+    /// Whether it has ended by itself, and well.
+    pub(crate) fn has_succeeded(&mut self) -> Result<bool, Failure> {
+        Ok(self.child.try_wait()?.is_some_and(|status| status.success()))
+    }
+
     /// Asks it to stop.
     pub(crate) fn terminate(&self) -> Result<(), Failure> {
         let process = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
