@@ -115,7 +115,8 @@ impl Node {
     #[must_use]
     pub fn new(settings: Settings, ledger: Ledger, replica: Arc<Replica>, herald: Herald, metrics: Metrics) -> Self {
         let (nodes, clock) = (Nodes::new(ledger.database().clone()), ledger.clock().source().clone());
-        let (news, reaches, me) = (Notify::new(), Reaches::new(Arc::clone(&replica)), Mutex::default());
+        let (news, reaches, me) =
+            (Notify::new(), Reaches::new(Arc::clone(&replica), settings.hold()), Mutex::default());
         Self(Arc::new(Inner { settings, nodes, ledger, replica, clock, news, reaches, herald, metrics, me }))
     }
 
@@ -507,7 +508,8 @@ impl Node {
                 tracing::warn!(id = %member.id, name = member.name, "expelled a node that has not renewed");
             }
         }
-        if row.others.has_settled(renewal, inner.settings.hold(), now) {
+        inner.reaches.saw_hold(renewal.max_hold);
+        if row.others.has_settled(renewal, inner.reaches.longest_hold(), now) {
             tracing::info!(
                 "the PostgreSQL server has been in charge for longer than any hold: receipts are quick again"
             );

@@ -277,3 +277,28 @@ async fn what_a_new_server_never_had_is_counted_and_recorded_again() {
     }
     node.leave().await;
 }
+
+/// A backup from before this hold, or a standby that has not heard of it, takes over while a node still holds for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_has_forgotten_the_longest_hold_does_not_shorten_the_wait() {
+    let url = postgres::Server::shared().database().await;
+    let stays = Member::start(&url, "stays", true).await;
+    let mut cut_off = Member::start(&url, "cut off", false).await;
+    let token = stays.someone();
+    cut_off.die();
+    assert_eq!(cut_off.verdict(&token).await, Verdict::Active, "its lease goes on");
+
+    postgres::run(
+        &url,
+        "BEGIN;
+         UPDATE head SET server = 'before', settled = true, max_hold = 0;
+         DELETE FROM nodes WHERE name = 'cut off';
+         COMMIT",
+    )
+    .await;
+    let receipt = stays.revoke(&token).await;
+    assert!(receipt.complete);
+    assert_eq!(cut_off.verdict(&token).await, Verdict::Unknown(Ignorance::Stale));
+    assert!(ms(&receipt) >= wait(HOLD), "{receipt:?}");
+    stays.leave().await;
+}

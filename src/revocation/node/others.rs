@@ -41,15 +41,15 @@ impl Others {
     }
 
     /// Whether a server that is not settled has been seen in charge for longer than anybody can hold.
-    pub(super) fn has_settled(&mut self, renewal: &Renewal, own: Duration, now: BootInstant) -> bool {
+    pub(super) fn has_settled(&mut self, renewal: &Renewal, longest: Duration, now: BootInstant) -> bool {
         if renewal.is_settled {
             self.unsettled_since = None;
             return false;
         }
         let since = self.unsettled_since.take().filter(|(server, _)| *server == renewal.server);
         let since = since.unwrap_or_else(|| (renewal.server.clone(), now));
-        // A restored head may have forgotten how long a hold there was; ours at least is known.
-        let is_over = now.since(since.1) >= wait(renewal.max_hold.max(own));
+        // A restored head may have forgotten how long a hold there was; the longest that this node knows of counts too.
+        let is_over = now.since(since.1) >= wait(renewal.max_hold.max(longest));
         self.unsettled_since = Some(since);
         is_over
     }

@@ -62,6 +62,8 @@ pub(super) struct Reaches {
     view: Mutex<View>,
     /// Held by whoever asks how far a revocation of the past has come.
     asking: tokio::sync::Mutex<()>,
+    /// The longest hold that this node knows of: its own, or what a renewal has told. A restored head may have forgotten it.
+    longest: Mutex<Duration>,
     /// The table of nodes as it was last read for a writer, and when that was begun: waits share it.
     table: tokio::sync::Mutex<Option<(BootInstant, Arc<[Member]>)>>,
 }
@@ -83,13 +85,14 @@ impl Heard {
 }
 
 impl Reaches {
-    pub(super) fn new(replica: Arc<Replica>) -> Self {
+    pub(super) fn new(replica: Arc<Replica>, own: Duration) -> Self {
         Self {
             replica,
             heard: Mutex::default(),
             acks: Notify::new(),
             view: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
+            longest: Mutex::new(own),
             table: tokio::sync::Mutex::default(),
         }
     }
@@ -154,6 +157,17 @@ impl Reaches {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes in the longest hold that a ledger knows of.
+    pub(super) fn saw_hold(&self, hold: Duration) {
+        let mut longest = self.longest.lock().unwrap_or_else(PoisonError::into_inner);
+        *longest = hold.max(*longest);
+    }
+
+    /// The longest hold that this node has ever known of.
+    pub(super) fn longest_hold(&self) -> Duration {
+        *self.longest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many nodes there were at the last renewal.
     pub(super) fn members(&self) -> usize {
         self.view().members.len()
@@ -194,6 +208,8 @@ impl Reaches {
         committed: BootInstant,
         authority: Authority,
     ) -> Reach {
+        // A node may still hold for as long as a head once said that was restored to an earlier state since.
+        let authority = Authority { max_hold: authority.max_hold.max(self.longest_hold()), ..authority };
         let mut look = FIRST_LOOK;
         // Afresh, and after the commit: a row that was read before could have been renewed since. One such list is
         // enough: whoever is not in it registers after the commit, and loads before it answers anything.
@@ -279,15 +295,10 @@ mod tests {
     };
     use crate::{clock::Timestamp, ids::TokenId};
 
+    const HOLD: Duration = Duration::from_secs(1);
+
     fn member() -> Member {
-        Member {
-            id: NodeId::random(),
-            beat: 1,
-            applied: Seq(2),
-            hold: Duration::from_secs(1),
-            name: String::new(),
-            kin: String::new(),
-        }
+        Member { id: NodeId::random(), beat: 1, applied: Seq(2), hold: HOLD, name: String::new(), kin: String::new() }
     }
 
     fn at(seq: i64, tag: i64) -> Cursor {
@@ -313,7 +324,7 @@ mod tests {
     #[test]
     fn an_acknowledgement_speaks_for_its_node_and_for_this_ledger_alone() {
         let (ledger, one, other) = (LedgerId::random(), member(), member());
-        let reaches = Reaches::new(replica(ledger));
+        let reaches = Reaches::new(replica(ledger), HOLD);
         let has = |member: &Member, seq| reaches.has(member, Seq(seq), true);
         assert!(has(&one, 2) && !has(&one, 3), "its row says so");
         reaches.hear(one.id, LedgerId::random(), at(4, 40));
@@ -334,7 +345,7 @@ mod tests {
     fn an_acknowledgement_of_a_history_that_was_lost_says_nothing_and_one_that_is_ahead_counts_in_time() {
         let (ledger, one) = (LedgerId::random(), member());
         let replica = replica(ledger);
-        let reaches = Reaches::new(Arc::clone(&replica));
+        let reaches = Reaches::new(Arc::clone(&replica), HOLD);
         let has = |seq| reaches.has(&one, Seq(seq), true);
         reaches.hear(one.id, ledger, at(4, 41));
         reaches.came_further();
@@ -351,7 +362,7 @@ mod tests {
     #[test]
     fn a_settled_server_is_believed_of_nodes_whose_history_goes_on_from_its_head() {
         let (ledger, one) = (LedgerId::random(), member());
-        let reaches = Reaches::new(replica(ledger));
+        let reaches = Reaches::new(replica(ledger), HOLD);
         reaches.hear(one.id, ledger, at(4, 40));
         let (members, committed) = ([one], BootInstant::from_nanos(7));
         let over = |authority_at, is_settled| {
