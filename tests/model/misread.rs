@@ -1,0 +1,126 @@
+//! Each misreading of the protocol breaks a promise, and the model finds how.
+
+use crate::{
+    check,
+    config::{Begin, Config, HOLD, Request, Who},
+    exact::{self, Exact, Wrong},
+    right,
+    rules::Misreading,
+};
+
+fn breaks(promise: &str, wrong: Misreading, config: Config) {
+    check::breaks(promise, Config { wrong: Some(wrong), ..config });
+}
+
+macro_rules! misreadings {
+    ($($name:ident: $promise:literal $wrong:ident $config:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            breaks($promise, Misreading::$wrong, $config);
+        }
+    )* };
+}
+
+misreadings! {
+    the_clock_is_read_before_the_commit: "P1" ClockBeforeCommit right::pauses();
+    the_nodes_are_read_before_the_commit: "P1" NodesBeforeCommit cold(right::pauses());
+    the_nodes_are_those_of_a_while_ago: "P1" NodesCached cached();
+    what_was_revoked_already_is_answered_at_once: "P1" AlreadyAtOnce right::crash();
+    no_clock_goes_slow: "P1" NoDrift right::pauses();
+    a_fifth_is_enough: "P1" TooLittleDrift right::pauses();
+    a_writer_waits_for_its_own_hold: "P1" OwnHold longer(right::pauses());
+    a_head_knows_the_longest_hold: "P1" ForgottenHold right::failover();
+    a_new_server_answers_early: "P1" EarlyAnswers right::failover();
+    progress_is_told_of_nodes_as_they_were: "P1" ProgressOfBefore progress();
+    a_node_that_says_nothing_is_waited_for: "P2" WaitForAll right::pauses();
+    numbers_are_drawn_from_a_sequence: "P1" SerialNumbers right::two_requests();
+    the_lease_counts_from_the_answer: "P1" LeaseFromReply right::pauses();
+    and_is_longer_than_the_hold: "P4" LeaseFromReply right::pauses();
+    the_lease_is_published_behind_the_head: "P1" PublishBehindHead right::pauses();
+    a_row_is_acknowledged_before_it_is_applied: "P1" AcknowledgeFirst right::pauses();
+    a_row_is_applied_over_a_hole: "P1" JumpOverHole right::two_requests();
+    an_unknown_kind_of_row_is_skipped: "P1" SkipUnknown right::pauses();
+    a_history_that_went_back_is_not_noticed: "P1" NoTags right::lost();
+    a_registration_gives_a_lease: "P1" LeaseByRegistration cold(right::pauses());
+    the_hold_is_raised_before_the_row: "P1" HoldRaisedFirst longer(right::pauses());
+    an_id_is_used_again: "P1" IdReused reused();
+    no_node_fences_itself: "P1" NoFencing right::pauses();
+    and_goes_on_beyond_its_hold: "P4" NoFencing right::pauses();
+    a_task_reads_the_clock: "P1" CoarseClock right::pauses();
+    the_filter_is_asked_before_the_lease: "P1" FilterBeforeLease right::slow_checks();
+    a_node_is_expelled_at_any_beat: "P1" ExpelAnyBeat right::three();
+    a_node_is_expelled_too_early: "P1" ExpelTooEarly right::three();
+    a_row_goes_before_the_lease: "P1" LeaveFirst right::stop();
+    a_copied_note_buries_the_living: "P1" BuryTheLiving right::pauses();
+    a_restored_server_is_taken_for_the_same: "P1" SameServer right::failover();
+    a_new_server_settles_at_once: "P1" SettleAtOnce right::settled();
+}
+
+macro_rules! misread_looks {
+    ($($name:ident: $wrong:ident $model:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            check::breaks("P1", Exact { wrong: Some(Wrong::$wrong), ..$model });
+        }
+    )* };
+}
+
+misread_looks! {
+    a_miss_is_trusted: MissTrusted exact::redis();
+    a_false_positive_is_remembered_for_good: RememberedForGood exact::lost();
+    what_is_applied_is_read_after_the_look: AsOfAfterLook exact::lost();
+    what_was_known_counts_after_a_load: KnownOverLoads exact::lost();
+}
+
+/// Not misreadings: this is how it ships, where a server that was lost, and not fenced, comes back after another one has
+/// settled. Each of these is a hole; who mends one says here that the promise holds.
+mod holes {
+    use super::{Exact, check, exact, right};
+
+    #[test]
+    fn news_of_a_lost_history_are_acknowledged() {
+        check::breaks("P1", right::late_news());
+    }
+
+    #[test]
+    fn progress_is_told_of_a_number_that_was_taken_again() {
+        check::breaks("P1", right::progress());
+    }
+
+    #[test]
+    fn a_server_that_was_replaced_answers_a_look() {
+        check::breaks("P1", Exact { zombie: true, ..exact::lost() });
+    }
+}
+
+/// Another node begins anew.
+fn cold(mut config: Config) -> Config {
+    config.nodes[1].begin = Begin::Cold;
+    config
+}
+
+/// The other node holds for twice as long.
+fn longer(mut config: Config) -> Config {
+    config.nodes[1].hold = 2 * HOLD;
+    config
+}
+
+/// The writer looks at the nodes at its renewals.
+fn cached() -> Config {
+    let mut config = cold(right::pauses());
+    config.nodes[0] = Who { renews: true, looks: true, ..config.nodes[0] };
+    config.nodes[1].fine = false;
+    config
+}
+
+/// Somebody asks how far it has come.
+fn progress() -> Config {
+    Config { progress: true, ..cold(Config::of(2)) }
+}
+
+/// A node is restarted under the eyes of another.
+fn reused() -> Config {
+    let mut config = Config { crashes: 1, incarnations: 2, ..right::three() };
+    config.requests = vec![Request { token: 0, node: 0 }];
+    config
+}
