@@ -1,8 +1,9 @@
 //! Bulk revocation: every id is dead, counts are right at every border, and what failed part-way says how far it came.
 
-use std::{fs, sync::Arc};
+use std::{collections::HashSet, fs, sync::Arc};
 
 use kickout::{
+    database::{Database, sql},
     ids::{SessionId, Subject, TokenId},
     revocation::{
         Patience, Presented, Revoker, Verdict,
@@ -108,12 +109,21 @@ async fn sessions_end_and_users_are_logged_out(store: Store) {
     let presented = |subject, session| Presented { subject, session, ..office.someone() };
     assert!(office.is_dead(&presented(ada, of_ada[0])).await && office.is_dead(&presented(ada, unknown)).await);
     assert!(!office.is_dead(&presented(ada, of_ada[1])).await && !office.is_dead(&presented(bob, of_bob)).await);
+    assert_eq!(alive(&database).await, HashSet::from([of_ada[1], of_bob]), "their refreshes end with their tokens");
 
     let receipt = office.revoke(ManyKind::Subject, &[ada.uuid(), Subject::random().uuid()]).await;
     assert_eq!(receipt.counts, counts(1, 0, 1));
     assert!(office.is_dead(&presented(ada, of_ada[1])).await && !office.is_dead(&presented(bob, of_bob)).await);
+    assert_eq!(alive(&database).await, HashSet::from([of_bob]));
     let nobody = office.revoke(ManyKind::Subject, &[Subject::random().uuid()]).await;
     assert_eq!((nobody.counts, nobody.complete), (counts(0, 0, 1), true));
+}
+
+/// The sessions whose rows have not ended.
+async fn alive(database: &Database) -> HashSet<SessionId> {
+    let rows = sql("SELECT id FROM sessions WHERE ended_at IS NULL");
+    let rows = rows.fetch_all(&mut database.read().await.unwrap()).await.unwrap();
+    rows.iter().map(|row| row.uuid("id").unwrap().into()).collect()
 }
 
 async fn too_many_and_none_are_refused_before_anything_is_done(store: Store) {

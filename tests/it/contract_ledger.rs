@@ -9,7 +9,7 @@ use kickout::{
     ids::{Generation, KeyId, LedgerId, Seq, SessionId, Subject, TokenId},
     revocation::{
         Act, Cause, Ignorance, Outcome, Presented, RevokeError, Revoker, Target, Tier, Verdict,
-        feed::{Cursor, Row, Tag},
+        feed::{Cursor, Except, Floor, Row, Tag},
         known::Exact,
         ledger::Has,
         sync::{LoadError, NodeState},
@@ -39,6 +39,7 @@ on_both!(
     what_was_there_already_is_in_force_before_the_receipt,
     an_entry_covers_any_leeway_and_sessions_below_the_floor_are_swept,
     another_life_of_the_ledger_ends_everything_also_generations_that_a_backup_forgot,
+    a_lost_floor_over_everything_comes_back_above_all_that_it_had_ended,
     a_full_queue_is_an_answer,
     a_ledger_that_cannot_be_written_says_so_and_records_nothing,
     what_another_act_of_the_same_batch_has_done_waits_for_that_batch,
@@ -84,6 +85,20 @@ async fn each_scope_ends_exactly_what_it_names_also_after_a_reload(store: Store)
     }
     let stranger = Presented { epoch: LedgerId::random(), ..reborn };
     assert_eq!(node.verdict(&stranger).await, Verdict::Revoked(Cause::Epoch));
+    // The ledger says the same when it is asked, and nothing when it knows less than whoever asks.
+    for (presented, cause) in [
+        (one, Some(Cause::Everything)),
+        (other, Some(Cause::Everything)),
+        (Presented { token: one.token, ..reborn }, Some(Cause::Token)),
+        (Presented { session: one.session, ..reborn }, Some(Cause::Session)),
+        (Presented { subject: alice, generation: Generation(0), ..reborn }, Some(Cause::Everything)),
+        (stranger, Some(Cause::Epoch)),
+        (reborn, None),
+    ] {
+        assert_eq!(node.ledger.cause(&presented, node.replica.applied()).await.unwrap(), cause, "{presented:?}");
+    }
+    let behind = node.ledger.cause(&reborn, Seq(99)).await.unwrap_err();
+    assert!(behind.is_temporary(), "{behind}");
 }
 
 async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation(store: Store) {
@@ -103,6 +118,11 @@ async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the
     node.done(Act::Subject { subject: alice, keep: None }).await;
     assert_eq!(node.verdict(&mine).await, Verdict::Revoked(Cause::Subject));
     let renewed = Presented { generation: Generation(1), ..mine };
+    assert_eq!(node.verdict(&renewed).await, Verdict::Revoked(Cause::Subject));
+
+    // What has ended by a floor is not spared by the next one.
+    let done = node.done(Act::Subject { subject: alice, keep: Some(mine.session) }).await;
+    assert_eq!(done.kept, None);
     assert_eq!(node.verdict(&renewed).await, Verdict::Revoked(Cause::Subject));
 
     // Nobody is spared by a session of somebody else, and that session gets nothing from it.
@@ -141,6 +161,11 @@ async fn nothing_left_to_do_is_said_and_names_the_row_that_did_it(store: Store) 
     ] {
         assert_eq!(node.record(std::slice::from_ref(&absent)).await, [Outcome::Absent], "{absent:?}");
     }
+    let logged_out = node.done(Act::Subject { subject: bob, keep: None }).await;
+    let banned = node.done(Act::Ban(bob)).await;
+    assert_eq!((logged_out.seq, banned.seq), (Seq(3), Seq(4)));
+    let again = node.done(Act::Ban(bob)).await;
+    assert_eq!((again.seq, again.already), (Seq(4), true), "the last row of those that name it");
     let stale = Act::Password { subject: bob, version: 7, password: "x".into(), keep: None };
     assert_eq!(node.record(&[stale]).await, [Outcome::Changed]);
 }
@@ -155,7 +180,10 @@ async fn an_entry_outlives_every_token_it_denies_and_then_goes(store: Store) {
     let node = node.restart(TTL).await;
     assert_eq!(node.verdict(&one).await, Verdict::Revoked(Cause::Token));
     assert_eq!(node.ledger.prune(1000).await.unwrap(), 0);
-    node.advance(Duration::from_hours(25)).await;
+    // It has expired, and stays for a day.
+    node.advance(Duration::from_hours(23)).await;
+    assert_eq!(node.ledger.prune(1000).await.unwrap(), 0);
+    node.advance(Duration::from_hours(2)).await;
     assert_eq!(node.ledger.prune(1000).await.unwrap(), 1);
     assert_eq!(node.ledger.prune_backlog().await.unwrap(), 0);
     let node = node.restart(TTL).await;
@@ -425,6 +453,22 @@ async fn another_life_of_the_ledger_ends_everything_also_generations_that_a_back
     assert_eq!(node.verdict(&ahead).await, Verdict::Revoked(Cause::Epoch));
     let done = node.done(Act::Session { session: ahead.session, of: None }).await;
     assert!(done.already);
+}
+
+async fn a_lost_floor_over_everything_comes_back_above_all_that_it_had_ended(store: Store) {
+    let node = Node::start(store).await;
+    // Of the history that was lost: this ledger has never heard of so high a generation.
+    let old = node.session(node.user().await, 30).await;
+    let floor = Floor { generation: Generation(50), except: Except::Nothing };
+    let lost =
+        Act::Again(Row { target: Target::Everything, floor: Some(floor), until: Timestamp::from_millis(i64::MAX) });
+    assert!(!node.done(lost.clone()).await.already);
+    assert_eq!(node.verdict(&old).await, Verdict::Revoked(Cause::Everything));
+    let raised = node.ledger.head().await.unwrap().floor;
+    assert!(raised > floor.generation, "also above what the lost history has issued since: {raised}");
+    let new = node.session(node.user().await, raised.0).await;
+    assert!(node.done(lost).await.already, "once, whoever else gives it back");
+    assert_eq!(node.verdict(&new).await, Verdict::Active);
 }
 
 async fn a_full_queue_is_an_answer(store: Store) {

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use kickout::{
     clock::{Clock, ManualClock},
-    ids::{SessionId, Subject},
+    config::Span,
+    ids::{SessionId, Subject, TokenId},
     revocation::{Act, Patience},
     sessions::{AuthError, Error, Opened, Sessions, devices::Client, renewal::Renewed},
     tokens::IssuedToken,
@@ -42,6 +43,9 @@ impl Stand {
         let app = TestApp::start_at(clock, |config| {
             config.database.url = url.clone().into();
             config.tokens.key_encryption_key = KEY.to_owned().into();
+            // What a test does to the database behind the node's back it is not to find by itself.
+            config.revocation.lease = Span::from_secs(300);
+            config.revocation.pull = Span::from_secs(10);
         })
         .await;
         let subject = app.sign_up("alice").await.subject.parse().unwrap();
@@ -261,4 +265,16 @@ async fn a_session_of_a_banned_user_or_of_another_life_of_the_ledger_gets_nothin
         let refused = stand.refresh().end().await;
         assert!(matches!(refused, Err(Error::Credential(AuthError::Ended(_)))), "{change}: {refused:?}");
     }
+}
+
+/// A server that another one has replaced may still answer. What it says of a session is not true any more.
+#[tokio::test]
+async fn a_server_that_knows_less_than_the_node_is_not_believed() {
+    let stand = Stand::start().await;
+    stand.act(Act::Token(TokenId::random())).end().await;
+    postgres::run(&stand.url, "UPDATE head SET seq = seq - 1").await;
+    let refused = stand.refresh().end().await;
+    assert!(matches!(&refused, Err(Error::Database(error)) if error.is_temporary()), "{refused:?}");
+    postgres::run(&stand.url, "UPDATE head SET seq = seq + 1").await;
+    stand.refresh().end().await.unwrap();
 }

@@ -251,7 +251,9 @@ async fn what_a_new_server_never_had_is_counted_and_recorded_again() {
         .await;
     node.revoke(&token).await;
     let subject = user(node.ledger.database()).await;
-    let session = session(node.ledger.database(), subject, 0).await;
+    // Of somebody else: no floor ends it.
+    let owner = user(node.ledger.database()).await;
+    let session = session(node.ledger.database(), owner, 0).await;
     let [ended, everybody] = [Presented { session, ..ended }, Presented { subject, ..everybody }];
     for act in [Act::Session { session, of: None }, Act::Subject { subject, keep: None }] {
         assert!(node.revoker.revoke(act).await.unwrap().receipt.complete);

@@ -75,17 +75,17 @@ async fn a_number_that_somebody_else_took_does_not_tell_of_a_commit_that_was_los
     let (proxy, url, ledger) = behind_a_proxy().await;
     let (_, other) = ledger_at(&url).await;
     proxy.next_commit(Fate::Held);
-    let ((token, lost), (_, taken)) = tokio::join!(revoke(&ledger), async {
+    let ((token, lost), (_, winner)) = tokio::join!(revoke(&ledger), async {
         eventually!(proxy.is_over());
-        let (taken, ()) = tokio::join!(revoke(&other), async {
+        let (winner, ()) = tokio::join!(revoke(&other), async {
             let waits = "SELECT count(*) FROM pg_stat_activity
                          WHERE wait_event_type = 'Lock' AND datname = current_database()";
             eventually!(postgres::number(&url, waits).await == 1);
             proxy.cut();
         });
-        taken
+        winner
     });
-    assert_eq!(taken.unwrap(), Seq(1));
+    assert_eq!(winner.unwrap(), Seq(1));
     let error = lost.unwrap_err();
     assert!(matches!(error, DatabaseError::Unavailable(_)), "{error}");
     assert_eq!(ledger.exact(Target::Token(token), Has::Number(Seq(1))).await.unwrap(), Exact::Absent);

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use http::Method;
-use kickout::clock::Clock;
+use kickout::{admin::Command, clock::Clock};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -518,6 +518,28 @@ async fn a_redis_that_was_emptied_lets_nobody_back_in_and_logs_nobody_out() {
         redis.resume();
         eventually!(shown(stays.access()).await.status != 503);
     }
+}
+
+/// Whoever recorded it may have ended before the store was told, and the receipt that finds it done speaks for it.
+#[tokio::test]
+async fn a_receipt_that_says_already_has_told_redis_again() {
+    let redis = Redis::start();
+    let app = TestApp::start_with(|config| {
+        config.redis.url = redis.url().into();
+        config.revocation.strategy = kickout::config::Strategy::Redis;
+    })
+    .await;
+    let device = app.sign_up("ada").await.log_in_for_bearer().await;
+    let end = || Command::RevokeSession { session: device.session().parse().unwrap() };
+    assert!(app.command(end()).await.complete);
+    app.refuses(&device.access()).await;
+    // As if nobody had told it.
+    let forget = "return redis.call('DEL', unpack(redis.call('KEYS', ARGV[1])))";
+    redis.command(&["EVAL", forget, "0", &format!("*:s:{}", device.session())]);
+    assert!(app.is_good(&device.access()).await, "that was all that denied it");
+    let again = app.command(end()).await;
+    assert!(again.already && again.complete, "{again:?}");
+    app.refuses(&device.access()).await;
 }
 
 /// A receipt speaks for all nodes, so all nodes check in the same way: one that does not waits until the others are gone.

@@ -148,6 +148,7 @@ mod tests {
         let row = |target, floor, until| Row { target, floor, until: Timestamp::from_millis(until) };
         let (token, now) = (Target::Token(TokenId::random()), Timestamp::from_millis(1000));
         assert_eq!(value(&row(token, None, 1001), now), Some(("1".to_owned(), 1)));
+        assert_eq!(value(&row(token, None, 5000), now), Some(("1".to_owned(), 4000)));
         assert_eq!(value(&row(token, None, 1000), now), None);
         assert_eq!(value(&row(token, None, i64::MIN), now), None);
         assert_eq!(value(&row(token, None, i64::MAX), now).unwrap().1, LONGEST_LIFE_MS);
