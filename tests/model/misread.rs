@@ -1,4 +1,39 @@
-//! Each misreading of the protocol breaks a promise, and the model finds how.
+//! Each misreading of the protocol breaks a promise, and the model finds how: by a test of this name.
+//!
+//! | rule | read as | test |
+//! |---|---|---|
+//! | R2 the number is drawn last, under a lock † | from a sequence | `numbers_are_drawn_from_a_sequence` |
+//! | R3 `c+` is read after the commit † | before | `the_clock_is_read_before_the_commit` |
+//! | R3 the nodes are read afresh † | before the commit; some time ago | `the_nodes_are_read_before_the_commit`, `the_nodes_are_those_of_a_while_ago` |
+//! | R3 `already` waits too † | it is answered at once | `what_was_revoked_already_is_answered_at_once` |
+//! | R3 a quarter and a margin | none; a fifth | `no_clock_goes_slow`, `a_fifth_is_enough` |
+//! | R3 (c) is there at all | whoever says nothing is waited for | `a_node_that_says_nothing_is_waited_for` (P2) |
+//! | R3 each row's own hold | the writer's | `a_writer_waits_for_its_own_hold` |
+//! | R3 (a), (b) on a settled server only | always | `a_new_server_answers_early` |
+//! | R3 the longest hold | what a restored head says | `a_head_knows_the_longest_hold` |
+//! | R3 asked later: nodes read after the commit | before | `progress_is_told_of_nodes_as_they_were` |
+//! | R4 the lease counts from `t0` | from the answer | `the_lease_counts_from_the_answer`, `and_is_longer_than_the_hold` (P4) |
+//! | R4 published when applied = head † | behind it | `the_lease_is_published_behind_the_head` |
+//! | R4 acknowledged last | before it is applied | `a_row_is_acknowledged_before_it_is_applied` |
+//! | R4 a hole stops the node | it is jumped over | `a_row_is_applied_over_a_hole` |
+//! | R4 an unknown row stops it | it is skipped | `an_unknown_kind_of_row_is_skipped` |
+//! | R4 tags tell a history that went back | numbers do | `a_history_that_went_back_is_not_noticed` |
+//! | R5 the first lease is a renewal's † | the registration's | `a_registration_gives_a_lease` |
+//! | R5 the hold is raised in the row first | it is used first | `the_hold_is_raised_before_the_row` |
+//! | R5 a fresh id | the one before | `an_id_is_used_again` |
+//! | R6 a check asks the lease (P4) | once it was given it stays | `no_node_fences_itself`, `and_goes_on_beyond_its_hold` (P4) |
+//! | R6 the clock is read in the check † | by a task | `a_task_reads_the_clock` |
+//! | R6 the filter never before the lease † | before | `the_filter_is_asked_before_the_lease` |
+//! | R7 a miss means nothing | "not revoked" | `a_miss_is_trusted` |
+//! | R7 "absent" counts while `touched` ≤ `applied` | for good | `a_false_positive_is_remembered_for_good` |
+//! | R7 `applied` is read before the look | after | `what_is_applied_is_read_after_the_look` |
+//! | R7 a load ends what was known | it goes on | `what_was_known_counts_after_a_load` |
+//! | R8 `AND beat = b` | any beat | `a_node_is_expelled_at_any_beat` |
+//! | R8 seen for W(hold) † | for its hold | `a_node_is_expelled_too_early` |
+//! | R8 the own row goes last | first | `a_row_goes_before_the_lease` |
+//! | R8 the lock proves the predecessor dead | its note does | `a_copied_note_buries_the_living` |
+//! | failover: the server is named | it looks the same | `a_restored_server_is_taken_for_the_same` |
+//! | failover: it settles after W | at once | `a_new_server_settles_at_once` |
 
 use crate::{
     check,
