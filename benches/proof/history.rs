@@ -46,6 +46,9 @@ pub(crate) struct Cluster {
     pub(crate) refresh_grace: Duration,
     /// How long access tokens live at first.
     pub(crate) access_ttl: Duration,
+    /// How long access tokens live after the fault `access-ttl-lowered` began; `None`: as at first.
+    #[serde(default)]
+    pub(crate) lowered_access_ttl: Option<Duration>,
 }
 
 /// What was done to the cluster.
@@ -69,6 +72,7 @@ pub(crate) struct Fault {
 
 /// What a fault permits while it is in force and for a while after, by the fault table. What it does not name, it does
 /// not permit.
+#[expect(clippy::struct_excessive_bools, reason = "each is a sentence of the table of faults")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Permits {
     /// Its nodes (all, if it names none) may answer checks with "I do not know" (503), once their hold is over or they
@@ -86,6 +90,12 @@ pub(crate) struct Permits {
     /// The ledger has lost what was committed since this moment, and everything in it may be gone: logins, and
     /// acknowledged acts (stated loss of a restore). `None`: nothing acknowledged may be lost.
     pub(crate) loses_since: Option<Moment>,
+    /// Everything that was issued before `healed` may be dead: the operator took a new ledger id after a restore.
+    #[serde(default)]
+    pub(crate) ends_everything: bool,
+    /// The ledger's own clock was moved: from `in_force` on nobody judges when tokens expire.
+    #[serde(default)]
+    pub(crate) moves_clock: bool,
 }
 
 /// A user, a session, an access token, a refresh token: numbers within a history, given when the answer came.

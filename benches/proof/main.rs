@@ -30,7 +30,7 @@ mod machine;
 mod mutants;
 mod nemesis;
 mod soak;
-#[expect(dead_code, unused_imports, unused_macros, reason = "the integration tests use the rest of it")]
+#[expect(dead_code, unused_imports, reason = "the integration tests use the rest of it")]
 mod support;
 
 use std::{error::Error, process::ExitCode};

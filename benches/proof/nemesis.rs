@@ -1,8 +1,54 @@
-//! TODO of whoever builds it.
+//! A cluster under faults, alone and in pairs: real nodes, PostgreSQL and Redis, clients that use them all the time, and
+//! a history of everything that was asked and answered, which is judged against the promises.
+//!
+//! An episode: a fresh cluster, clients, its faults, then everything is healed and must be ready again. All tokens are
+//! asked about everywhere. Then every process is killed and started again, and all tokens are asked about once more,
+//! with the refresh tokens that should be worth nothing. The plan of an episode follows from the seed of the run and
+//! the number of the episode alone; what the machine makes of it differs from run to run.
+//!
+//! A broken promise ends no run: the history is kept, the command that repeats the episode is told, and the exit code is
+//! 1 in the end.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`plan`] | which faults, which cluster: from the seed |
+//! | [`world`], [`node`] | starts and kills the real things |
+//! | [`clients`], [`calls`], [`tables`] | who uses it; what is said and answered; what the clients know |
+//! | [`faults`], [`clock`] | what is done to it |
+//! | [`watch`] | notices when the machine itself stood still |
+//! | [`episode`] | one of them, from start to verdict |
+//! | [`verdict`] | hands a history to the judge |
+
+mod calls;
+mod clients;
+mod clock;
+mod episode;
+mod faults;
+mod node;
+mod plan;
+mod tables;
+mod verdict;
+mod watch;
+mod world;
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
+use kickout::clock::Clock;
+use serde::Serialize;
+use tokio::task::block_in_place;
 
-use crate::Failure;
+use self::{
+    clock::Wall,
+    episode::Ended,
+    plan::{Kind, Plan, plan},
+};
+use crate::{Failure, command, machine::Machine, support::postgres::Server};
+
+/// Now, on the clock of all histories.
+fn moment() -> u64 {
+    Clock::System.boottime().as_nanos()
+}
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -10,10 +56,129 @@ pub(crate) struct Options {
     /// Seconds, and no figures.
     #[arg(long)]
     pub(crate) smoke: bool,
+    /// What the plans follow from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many episodes; without this and `--minutes`, every fault alone once.
+    #[arg(long)]
+    episodes: Option<u32>,
+    /// As many episodes as begin within this time.
+    #[arg(long, conflicts_with = "episodes")]
+    minutes: Option<u64>,
+    /// Only these faults, alone and in pairs.
+    #[arg(long, value_delimiter = ',', value_name = "FAULT")]
+    only: Vec<Kind>,
+    /// Only this episode of the run.
+    #[arg(long, value_name = "NUMBER")]
+    episode: Option<u32>,
+    /// Where the results go.
+    #[arg(long, default_value = "target/bench/nemesis.json")]
+    out: PathBuf,
+    /// Keep the history of every episode here, not only of those that broke a promise.
+    #[arg(long, value_name = "FOLDER")]
+    keep_histories: Option<PathBuf>,
+}
+
+/// Where the histories of episodes go that have broken a promise.
+const BROKEN: &str = "target/nemesis";
+
+/// The results of a run.
+#[derive(Debug, Serialize)]
+struct Results {
+    machine: Machine,
+    seed: u64,
+    episodes: Vec<episode::Summary>,
 }
 
 /// Runs it.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
-    let _ = options.smoke;
-    Err("not built yet".into())
+    let (kinds, skipped) = kinds(options);
+    for (kind, why) in &skipped {
+        command::tell(&format!("without {kind}: {why}"))?;
+    }
+    let machine = Machine::look(&Clock::System);
+    let server = Arc::new(block_in_place(Server::start));
+    let mut results = Results { machine, seed: options.seed, episodes: Vec::new() };
+    let (mut number, mut broken, since) = (options.episode.unwrap_or(0), 0, moment());
+    while goes_on(options, number, kinds.len(), since) {
+        let plan = plan(options.seed, number, &kinds);
+        let ended = Box::pin(episode::run(&plan, &server)).await;
+        if !tell(options, &plan, ended, &mut results)? {
+            broken += 1;
+        }
+        number += 1;
+    }
+    if !options.smoke {
+        command::write(&options.out, &results)?;
+    }
+    if broken > 0 {
+        return Err(format!("{broken} of {} episodes broke a promise", results.episodes.len()).into());
+    }
+    Ok(())
+}
+
+/// The faults that the run is about, and those that cannot be had here.
+fn kinds(options: &Options) -> (Vec<Kind>, Vec<(Kind, String)>) {
+    let wanted = if options.only.is_empty() { Kind::all() } else { options.only.clone() };
+    let mut skipped = Vec::new();
+    let can_be_had = |kind: &Kind| {
+        let had = match kind {
+            Kind::SqlClockAhead | Kind::SqlClockBack | Kind::NodeClock => Wall::new().map(drop),
+            _ => Ok(()),
+        };
+        had.map_err(|why| skipped.push((*kind, why))).is_ok()
+    };
+    (wanted.into_iter().filter(can_be_had).collect(), skipped)
+}
+
+fn goes_on(options: &Options, number: u32, kinds: usize, since: u64) -> bool {
+    if let Some(only) = options.episode {
+        return number == only;
+    }
+    match (options.episodes, options.minutes) {
+        (Some(episodes), _) => number < episodes,
+        (_, Some(minutes)) => Duration::from_nanos(moment() - since) < Duration::from_mins(minutes),
+        _ => usize::try_from(number).is_ok_and(|number| number < kinds),
+    }
+}
+
+/// Says how an episode ended, and keeps what is to be kept; whether it was as promised.
+fn tell(options: &Options, plan: &Plan, ended: Result<Ended, Failure>, results: &mut Results) -> Result<bool, Failure> {
+    let faults: Vec<String> = plan.faults.iter().map(|planned| planned.kind.to_string()).collect();
+    let name = format!("episode {} ({})", plan.episode, faults.join(" and "));
+    let again = || {
+        let only: Vec<String> = options.only.iter().map(ToString::to_string).collect();
+        let only = if only.is_empty() { String::new() } else { format!(" --only {}", only.join(",")) };
+        format!(
+            "cargo bench --profile dev --bench proof -- nemesis --seed {} --episode {}{only}",
+            plan.seed, plan.episode
+        )
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            command::tell(&format!("{name}: it could not be held: {error}\n  again: {}", again()))?;
+            return Ok(false);
+        }
+    };
+    let is_clean = ended.summary.is_clean();
+    let folder = options.keep_histories.clone().or_else(|| (!is_clean).then(|| PathBuf::from(BROKEN)));
+    if let Some(folder) = folder {
+        let folder = folder.join(format!("{}-{}", plan.seed, plan.episode));
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("history.json"), serde_json::to_vec(&ended.history)?)?;
+        command::write(&folder.join("plan.json"), &plan)?;
+        for node in ended.world.nodes() {
+            node.keep_logs(&folder)?;
+        }
+        if !is_clean {
+            command::tell(&format!("kept in {}", folder.display()))?;
+        }
+    }
+    command::tell(&format!("{name}: {}", ended.summary.line()))?;
+    if !is_clean {
+        command::tell(&format!("{}\n  again: {}", ended.summary.complaints(), again()))?;
+    }
+    results.episodes.push(ended.summary);
+    Ok(is_clean)
 }

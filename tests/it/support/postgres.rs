@@ -9,7 +9,7 @@ use std::{
     io::Write,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -28,7 +28,7 @@ folder=$1; shift
 "$@" >"$folder/log" 2>&1 &
 server=$!
 read -r word
-kill -INT $server
+kill -INT $server 2>/dev/null
 wait $server
 [ "$word" = stop ] || rm -rf "$folder"
 "#;
@@ -39,6 +39,7 @@ pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
     keeper: Mutex<Option<(Child, ChildStdin)>>,
+    environment: Mutex<Vec<(String, String)>>,
 }
 
 static SHARED: OnceLock<Server> = OnceLock::new();
@@ -61,7 +62,7 @@ impl Server {
             .expect("initdb runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        let server = Self { folder, port, keeper: Mutex::new(None) };
+        let server = Self { folder, port, keeper: Mutex::new(None), environment: Mutex::default() };
         server.resume();
         server
     }
@@ -77,6 +78,7 @@ impl Server {
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k", ""])
             // No disk here survives a test; what must be durable is another matter.
             .args(["-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=32MB"])
+            .envs(self.environment.lock().unwrap().clone())
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell");
@@ -97,6 +99,33 @@ impl Server {
             pipe.write_all(b"stop\n").expect("a keeper");
             keeper.wait().expect("a child");
         }
+    }
+
+    /// Kills all its processes at once. What the system has been given is kept; this is no loss of power.
+    pub(crate) fn kill_9(&self) {
+        let file = fs::read_to_string(self.folder.join("data").join("postmaster.pid")).unwrap_or_default();
+        let parent = file.lines().next().unwrap_or_default().to_owned();
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &parent]).output().expect("ps(1)");
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        // The parent first, so that it starts no more.
+        let mut kill = Command::new("kill");
+        kill.arg("-KILL").arg(&parent).args(children.split_whitespace());
+        // Children end by themselves when they see it: then there is nobody to kill.
+        kill.stderr(Stdio::null()).status().expect("kill(1)");
+        let has_ended = |process: &str| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+        };
+        // One that is still there would keep its memory from the next server.
+        while !children.split_whitespace().all(has_ended) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.stop();
+    }
+
+    /// What is in the environment of the server from its next start on.
+    pub(crate) fn set_environment(&self, environment: Vec<(String, String)>) {
+        *self.environment.lock().unwrap() = environment;
     }
 
     /// Puts a copy of everything aside. It must be stopped.

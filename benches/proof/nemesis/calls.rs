@@ -1,0 +1,208 @@
+//! What a client says to a node, and what it makes of the answer. Nothing here is surprised: what does not fit is noted
+//! as strange, and judged later.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::Method;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::{
+    moment,
+    tables::{Brought, PASSWORDS, Tables},
+    world::World,
+};
+use crate::history::{Answer, Asked, Event, Receipt, Session, Ticket, Token, User};
+
+/// How long a check may take before its client gives it up: a few of its kind take milliseconds.
+pub(super) const CHECK: Duration = Duration::from_secs(3);
+
+/// How long an act may take: more than the bound of P2 for the longest hold here (4 s: 5.25 s), the service's own limit
+/// for a request (30 s) not reached.
+pub(super) const ACT: Duration = Duration::from_secs(20);
+
+/// One client: it asks one thing at a time.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) client: u32,
+    pub(super) world: Arc<World>,
+    pub(super) tables: Arc<Tables>,
+    pub(super) events: Arc<Mutex<Vec<Event>>>,
+}
+
+/// What came back.
+#[derive(Debug)]
+enum Reply {
+    Answered { status: u16, body: Value, text: String },
+    Lost,
+}
+
+/// Which of a node's doors.
+#[derive(Debug, Clone, Copy)]
+enum Door<'a> {
+    Public { bearer: Option<&'a str> },
+    Management,
+}
+
+impl Caller {
+    /// Whether a token is good at a node.
+    pub(super) async fn check(&self, node: u8, token: Token, text: &str) -> Answer {
+        let door = Door::Public { bearer: Some(text) };
+        let asked = Asked::Check { token };
+        self.ask(node, asked, door, (Method::GET, "/v1/auth/verify"), None, CHECK).await
+    }
+
+    /// Logs somebody in.
+    pub(super) async fn log_in(&self, node: u8, user: User) -> Answer {
+        let account = self.tables.account(user);
+        let password = PASSWORDS[account.password];
+        let body = json!({"username": account.name, "password": password, "delivery": "body"});
+        let door = Door::Public { bearer: None };
+        let asked = Asked::LogIn { user };
+        let answer = self.ask(node, asked, door, (Method::POST, "/v1/auth/login"), Some(body), ACT).await;
+        if matches!(&answer, Answer::Denied { problem } if problem == "credentials-invalid") {
+            // A change of the password whose answer was lost, or that another client has made meanwhile.
+            self.tables.has_password(user, 1 - account.password);
+        }
+        answer
+    }
+
+    /// Uses a ticket.
+    pub(super) async fn refresh(&self, node: u8, user: User, session: Session, ticket: Ticket) -> Answer {
+        let paper = self.tables.paper(ticket);
+        self.tables.uses(ticket);
+        let body = json!({"refresh_token": paper.text});
+        let door = Door::Public { bearer: None };
+        let asked = Asked::Refresh { user, session, ticket };
+        self.ask(node, asked, door, (Method::POST, "/v1/auth/refresh"), Some(body), ACT).await
+    }
+
+    /// An act of a user, who shows a token.
+    pub(super) async fn act(
+        &self,
+        node: u8,
+        asked: Asked,
+        bearer: Option<Token>,
+        request: (Method, &str),
+        body: Option<Value>,
+    ) -> Answer {
+        let text = bearer.map(|token| self.tables.text(token));
+        let door = Door::Public { bearer: text.as_deref() };
+        self.ask(node, asked, door, request, body, ACT).await
+    }
+
+    /// An act of an operator.
+    pub(super) async fn operate(&self, node: u8, asked: Asked, command: Value) -> Answer {
+        let request = (Method::POST, "/v1/admin/commands");
+        self.ask(node, asked, Door::Management, request, Some(command), ACT).await
+    }
+
+    async fn ask(
+        &self,
+        node: u8,
+        asked: Asked,
+        door: Door<'_>,
+        request: (Method, &str),
+        body: Option<Value>,
+        limit: Duration,
+    ) -> Answer {
+        let began = moment();
+        let reply = self.send(node, door, request, body, limit).await;
+        let ended = moment();
+        let answer = self.understand(asked, reply);
+        let event = Event { client: self.client, node, began, ended, asked, answer: answer.clone() };
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        answer
+    }
+
+    async fn send(
+        &self,
+        node: u8,
+        door: Door<'_>,
+        (method, path): (Method, &str),
+        body: Option<Value>,
+        limit: Duration,
+    ) -> Reply {
+        let at = self.world.node(node).door();
+        let (address, bearer) = match door {
+            Door::Public { bearer } => (at.public, bearer.map(ToOwned::to_owned)),
+            Door::Management => (at.management, Some(at.token)),
+        };
+        let mut call = self.world.http().request(method, format!("http://{address}{path}"));
+        if let Some(bearer) = bearer {
+            call = call.bearer_auth(bearer);
+        }
+        if let Some(body) = body {
+            call = call.json(&body);
+        }
+        let answered = async {
+            let response = call.send().await?;
+            let status = response.status().as_u16();
+            Ok::<_, reqwest::Error>((status, response.text().await?))
+        };
+        match timeout(limit, Box::pin(answered)).await {
+            Ok(Ok((status, text))) => {
+                Reply::Answered { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
+            }
+            Ok(Err(_)) | Err(_) => Reply::Lost,
+        }
+    }
+
+    fn understand(&self, asked: Asked, reply: Reply) -> Answer {
+        let Reply::Answered { status, body, text } = reply else { return Answer::Lost };
+        let strange = || Answer::Strange { what: format!("{status} {text}") };
+        let problem = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:kickout:problem:"));
+        // An operator is answered in other words.
+        let problem = problem.or_else(|| body["kind"].as_str());
+        match (status, problem) {
+            (503, _) => Answer::Unavailable,
+            (400..=499, Some(problem)) if status != 429 => Answer::Denied { problem: problem.to_owned() },
+            (200, None) if matches!(asked, Asked::Check { .. }) => Answer::Allowed,
+            (200 | 202, None) => self.taken(asked, status, &body).unwrap_or_else(strange),
+            _ => strange(),
+        }
+    }
+
+    /// The answer of something that succeeded; `None` if it is not as it should be.
+    fn taken(&self, asked: Asked, status: u16, body: &Value) -> Option<Answer> {
+        // An operator's receipt comes in another cover, and says by itself whether it is complete.
+        if body["answer"] == "receipt" {
+            let value = &body["value"];
+            let status = if value["complete"] == false { 202 } else { 200 };
+            return receipt(value, status).map(Answer::Receipt);
+        }
+        match asked {
+            Asked::LogIn { user } | Asked::Refresh { user, .. } => {
+                let (session, token) = (body["session"].as_str()?, body["access_token"].as_str()?);
+                let ticket = Some(body["refresh_token"].as_str()?);
+                let (session, token, ticket) = self.tables.came(&Brought { user, session, token, ticket });
+                Some(Answer::Issued { session, token, ticket, receipt: None })
+            }
+            Asked::Check { .. } | Asked::EndToken { .. } | Asked::Ban { .. } | Asked::Roles { .. } => None,
+            Asked::Unban { .. } => (body["answer"] == "unbanned").then_some(Answer::Allowed),
+            Asked::EndAll { user, keep: Some(keep) } | Asked::Password { user, keep } => {
+                let receipt = receipt(body, status)?;
+                let Some(token) = body["access_token"].as_str() else { return Some(Answer::Receipt(receipt)) };
+                let id = self.tables.family(keep).id;
+                let (session, token, ticket) = self.tables.came(&Brought { user, session: &id, token, ticket: None });
+                Some(Answer::Issued { session, token, ticket, receipt: Some(receipt) })
+            }
+            Asked::EndSession { .. } | Asked::EndAll { keep: None, .. } => receipt(body, status).map(Answer::Receipt),
+        }
+    }
+}
+
+fn receipt(body: &Value, status: u16) -> Option<Receipt> {
+    let is_complete = body["complete"].as_bool()?;
+    let receipt = Receipt {
+        seq: body["seq"].as_i64()?,
+        is_complete,
+        already: body["already"].as_bool()?,
+        elapsed_ms: body["elapsed_ms"].as_f64()?,
+    };
+    // 200 if and only if it is complete.
+    (is_complete == (status == 200)).then_some(receipt)
+}

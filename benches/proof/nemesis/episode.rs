@@ -1,0 +1,204 @@
+//! One episode, from the start of its cluster to the verdict.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rand::rngs::StdRng;
+use serde::Serialize;
+use tokio::{task::block_in_place, time::sleep};
+
+use super::{
+    calls::Caller,
+    clients::{Clients, SWEEPERS},
+    clock::Wall,
+    faults::Scene,
+    moment,
+    plan::{Kind, Plan, dice},
+    tables::Tables,
+    verdict,
+    watch::Watch,
+    world::World,
+};
+use crate::{
+    Failure,
+    history::{Answer, Event, History},
+    support::{postgres::Server, wait::all},
+};
+
+/// How long the clients work before the first fault, and after the last one is over.
+const WARM: Duration = Duration::from_millis(1500);
+
+/// Tokens that each node is asked about in the end. More were issued, of which chance chooses.
+const SAMPLE: usize = 500;
+
+/// Sessions whose old tickets are tried in the end, of either sort.
+const TRIED: usize = 25;
+
+/// An episode that was held.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) history: History,
+    pub(super) summary: Summary,
+    pub(super) world: Arc<World>,
+}
+
+/// What is kept of an episode.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    plan: Plan,
+    took_seconds: f64,
+    /// Operations by what was asked and answered.
+    operations: BTreeMap<String, u64>,
+    violations: Vec<String>,
+    trouble: Vec<String>,
+}
+
+impl Summary {
+    pub(super) fn is_clean(&self) -> bool {
+        self.violations.is_empty() && self.trouble.is_empty()
+    }
+
+    /// What it was, in a line.
+    pub(super) fn line(&self) -> String {
+        let operations: u64 = self.operations.values().sum();
+        let how = if self.is_clean() { "as promised" } else { "BROKEN" };
+        format!("{operations} operations in {:.0} s, {how}", self.took_seconds)
+    }
+
+    /// What was not as it should be.
+    pub(super) fn complaints(&self) -> String {
+        let all: Vec<&str> = self.violations.iter().chain(&self.trouble).map(String::as_str).collect();
+        all.join("\n")
+    }
+}
+
+/// Holds an episode.
+pub(super) async fn run(plan: &Plan, server: &Arc<Server>) -> Result<Ended, Failure> {
+    let since = moment();
+    let wall = wall(plan, server)?;
+    let watch = Watch::begin();
+    let world = Arc::new(Box::pin(World::start(plan, server, wall.as_ref())).await?);
+    let tables = Arc::new(Tables::new(plan.shape.nodes));
+    world.sign_up(&tables).await?;
+    let events: Arc<Mutex<Vec<Event>>> = Arc::default();
+    let caller = Caller { client: 0, world: Arc::clone(&world), tables, events: Arc::clone(&events) };
+    let scene = Arc::new(Scene::new(Arc::clone(&world), wall));
+
+    let clients = Clients::begin(&caller, (plan.seed, plan.episode), plan.shape.nodes, plan.shape.reuses);
+    sleep(WARM).await;
+    scene.suffers(plan).await;
+    let mut trouble = world.heal().await;
+    trouble.extend(world.all_ready().await.err());
+    sleep(WARM).await;
+    clients.end().await;
+
+    let mut dice = dice(plan.seed, plan.episode, 999);
+    sweep(&caller, &mut dice).await;
+    trouble.extend(Box::pin(world.kill_and_start_everything()).await.err());
+    let restarted = Some(moment());
+    sweep(&caller, &mut dice).await;
+    if plan.shape.reuses {
+        try_old_tickets(&caller).await;
+        sweep(&caller, &mut dice).await;
+    }
+    trouble.extend(scene.troubles());
+    for starved in watch.end() {
+        scene.note(starved);
+    }
+    if plan.faults.iter().any(|planned| planned.kind.steps_ledger()) {
+        server.set_environment(Vec::new());
+        block_in_place(|| {
+            server.stop();
+            server.resume();
+        });
+    }
+    let events = std::mem::take(&mut *events.lock().unwrap_or_else(PoisonError::into_inner));
+    let history = History {
+        seed: plan.seed,
+        episode: plan.episode,
+        cluster: world.cluster(),
+        faults: scene.faults(),
+        events,
+        restarted,
+    };
+    let summary = Summary {
+        plan: plan.clone(),
+        took_seconds: Duration::from_nanos(moment() - since).as_secs_f64(),
+        operations: operations(&history),
+        violations: verdict::of(&history),
+        trouble,
+    };
+    Ok(Ended { history, summary, world })
+}
+
+/// The wall clock that is going to be moved; PostgreSQL is started again with it, if it is its own.
+fn wall(plan: &Plan, server: &Server) -> Result<Option<Wall>, Failure> {
+    let is_ledger = plan.faults.iter().any(|planned| planned.kind.steps_ledger());
+    if !is_ledger && !plan.faults.iter().any(|planned| planned.kind == Kind::NodeClock) {
+        return Ok(None);
+    }
+    let wall = Wall::new()?;
+    if is_ledger {
+        server.set_environment(wall.environment());
+        block_in_place(|| {
+            server.stop();
+            server.resume();
+        });
+    }
+    Ok(Some(wall))
+}
+
+/// Every node is asked about every token, or many of them.
+async fn sweep(caller: &Caller, dice: &mut StdRng) {
+    let sample = caller.tables.sample(SAMPLE, dice);
+    let asks = caller.world.nodes().iter().map(|node| {
+        let caller = Caller { client: SWEEPERS + u32::from(node.number), ..caller.clone() };
+        let sample = &sample;
+        Box::pin(async move {
+            for (token, text) in sample {
+                caller.check(node.number, *token, text).await;
+            }
+        })
+    });
+    all(asks).await;
+}
+
+/// The last tickets of ended sessions, and the first ones of sessions that live: nobody gets anything for them.
+async fn try_old_tickets(caller: &Caller) {
+    let tables = &caller.tables;
+    let node = |at: usize| u8::try_from(at % caller.world.nodes().len()).unwrap_or(0);
+    let caller = Caller { client: SWEEPERS + 100, ..caller.clone() };
+    for (at, session) in tables.sessions_with(1, false, TRIED).into_iter().enumerate() {
+        let family = tables.family(session);
+        if let Some(&ticket) = family.tickets.last() {
+            caller.refresh(node(at), family.user, session, ticket).await;
+        }
+    }
+    for (at, session) in tables.sessions_with(3, true, TRIED).into_iter().enumerate() {
+        let family = tables.family(session);
+        caller.refresh(node(at), family.user, session, family.tickets[0]).await;
+        tables.ends(session);
+    }
+}
+
+fn operations(history: &History) -> BTreeMap<String, u64> {
+    let mut operations = BTreeMap::new();
+    for event in &history.events {
+        let asked = serde_json::to_value(event.asked).ok().and_then(|asked| Some(asked["what"].as_str()?.to_owned()));
+        let answer = match &event.answer {
+            Answer::Issued { .. } => "issued",
+            Answer::Allowed => "allowed",
+            Answer::Denied { problem } => problem,
+            Answer::Receipt(receipt) if receipt.is_complete => "receipt",
+            Answer::Receipt(_) => "receipt, not complete",
+            Answer::Unavailable => "unavailable",
+            Answer::Lost => "lost",
+            Answer::Strange { .. } => "strange",
+        };
+        *operations.entry(format!("{}: {answer}", asked.unwrap_or_default())).or_insert(0) += 1;
+    }
+    operations
+}
