@@ -74,6 +74,7 @@ pub(crate) struct Fault {
 /// not permit.
 #[expect(clippy::struct_excessive_bools, reason = "each is a sentence of the table of faults")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a sentence of the table of faults")]
 pub(crate) struct Permits {
     /// Its nodes (all, if it names none) may answer checks with "I do not know" (503), once their hold is over or they
     /// are loading.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --profile dev --bench proof -- nemesis       a cluster under faults, alone and in pairs
+//! cargo bench --profile dev --bench proof -- judge         histories that were kept, judged again
 //! cargo bench --profile dev --bench proof -- crash         kill -9 at random moments, over and over
 //! cargo bench --profile dev --bench proof -- soak          load, rotations and faults for long: nothing may drift
 //! cargo bench --profile dev --bench proof -- mutants       rules broken on purpose: each must be caught
@@ -26,6 +27,7 @@ mod crash;
 mod history;
 mod judge;
 #[path = "../support/machine.rs"]
+#[expect(dead_code, reason = "the head is that of the other benchmarks")]
 mod machine;
 mod mutants;
 mod nemesis;
@@ -55,6 +57,8 @@ struct Options {
 enum Part {
     /// A cluster under faults, alone and in pairs.
     Nemesis(nemesis::Options),
+    /// Histories that were kept, judged again.
+    Judge(judge::Options),
     /// kill -9 at random moments, over and over.
     Crash(crash::Options),
     /// Load, rotations and faults for long: nothing may drift.
@@ -72,6 +76,7 @@ fn start(part: &Part) -> Result<(), Failure> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     match part {
         Part::Nemesis(options) => runtime.block_on(nemesis::run(options)),
+        Part::Judge(options) => judge::run(options),
         Part::Crash(options) => runtime.block_on(crash::run(options)),
         Part::Soak(options) => runtime.block_on(soak::run(options)),
         Part::Mutants(options) => mutants::run(options),

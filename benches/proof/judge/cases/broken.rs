@@ -1,0 +1,240 @@
+//! What is wrong, though it is close to what is permitted.
+
+use crate::history::{Answer, Asked, Permits, Token};
+
+use super::{
+    super::Promise,
+    Case,
+    story::{
+        ADA, ALREADY, BAN, COMPLETE, END_ALL, END_TOKEN, KEEP_FIRST, KILLED, LOG_IN, LOG_OUT, PASSWORD, RECORDED,
+        ROLES, SECOND, SQL_DOWN, Story, UNBAN, denied, issued, kept, refresh, restored,
+    },
+};
+
+fn broken(breaks: Promise, why: &'static str, story: Story) -> Case {
+    Case { why, breaks: Some(breaks), history: story.end() }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    [allows(), stale(), late(), refused(), refreshes(), losses()].into_iter().flatten().collect()
+}
+
+fn allows() -> Vec<Case> {
+    let before = || Story::new().log_in((30, 40), 1);
+    let p1 = |why, story| broken(Promise::P1, why, story);
+    vec![
+        p1("a check right after the receipt", Story::new().and((100, 110), LOG_OUT, COMPLETE).allows(1, (111, 112), 0)),
+        p1("…of a logout that found nothing to do", {
+            Story::new().and((100, 110), LOG_OUT, ALREADY).allows(1, (111, 112), 0)
+        }),
+        p1("…of the end of all", before().and((50, 60), END_ALL, COMPLETE).allows(2, (61, 62), 1)),
+        p1("…of the end of all but one", before().and((50, 60), KEEP_FIRST, kept(0, 2)).allows(2, (61, 62), 1)),
+        p1("…that another act keeps", {
+            let other = Asked::EndAll { user: ADA, keep: Some(SECOND) };
+            before().and((50, 60), other, kept(1, 2)).and((70, 80), KEEP_FIRST, denied("session-ended")).allows(
+                2,
+                (90, 91),
+                0,
+            )
+        }),
+        p1("…of a ban", Story::new().and((50, 60), BAN, COMPLETE).allows(2, (61, 62), 0)),
+        p1("…of a new password", before().and((50, 60), PASSWORD, kept(0, 2)).allows(2, (61, 62), 1)),
+        p1("…of new roles", Story::new().and((50, 60), ROLES, COMPLETE).allows(2, (61, 62), 0)),
+        p1("…of new roles, though the session is kept afterwards", {
+            Story::new().and((50, 60), ROLES, COMPLETE).and((70, 80), KEEP_FIRST, kept(0, 1)).allows(2, (90, 91), 0)
+        }),
+        p1("…of one token", Story::new().and((50, 60), END_TOKEN, COMPLETE).allows(2, (61, 62), 0)),
+        p1("…of the refusal of a reused ticket", {
+            let story = Story::new().and((100, 110), refresh(0), issued(0, 1, 1));
+            story.and((5_000, 5_010), refresh(0), denied("session-ended")).allows(1, (5_011, 5_012), 1)
+        }),
+        p1("a refresh after the receipt", {
+            Story::new().and((50, 60), LOG_OUT, COMPLETE).and((61, 70), refresh(0), issued(0, 1, 1))
+        }),
+        p1("a refresh after a receipt that is not complete", {
+            Story::new().and((50, 60), LOG_OUT, RECORDED).and((61, 70), refresh(0), issued(0, 1, 1))
+        }),
+        p1("a dead session is kept", {
+            Story::new().and((50, 60), LOG_OUT, COMPLETE).and((61, 70), KEEP_FIRST, kept(0, 1))
+        }),
+        p1("a login under a ban", Story::new().and((50, 60), BAN, RECORDED).log_in((61, 70), 1)),
+        p1("a login under the second ban", {
+            let story = Story::new().and((50, 60), BAN, COMPLETE).and((70, 80), UNBAN, Answer::Allowed);
+            story.and((90, 95), BAN, COMPLETE).log_in((100, 110), 1)
+        }),
+    ]
+}
+
+fn stale() -> Vec<Case> {
+    let logged_out = || Story::new().and((100, 110), LOG_OUT, RECORDED);
+    vec![
+        broken(Promise::P4, "a node that is cut off goes on", {
+            Story::new().fault(&[1], (90, 9_000), SQL_DOWN).allows(1, (2_400, 2_401), 0)
+        }),
+        broken(Promise::P4, "every node is cut off, and one goes on", {
+            Story::new().fault(&[], (90, 9_000), SQL_DOWN).allows(2, (2_400, 2_401), 0)
+        }),
+        broken(
+            Promise::P4,
+            "a hold later nobody may miss what was recorded",
+            logged_out().allows(2, (2_400, 2_401), 0),
+        ),
+        broken(Promise::P5, "a node forgets what it has said", {
+            logged_out().denies(1, (200, 201), 0).allows(1, (300, 301), 0)
+        }),
+        broken(Promise::P5, "a node forgets what it has said, and nobody knows of which act", {
+            let story = Story::new().fault(&[], (90, 100), KILLED).and((95, 100), LOG_OUT, Answer::Lost);
+            story.denies(1, (200, 201), 0).allows(1, (9_000, 9_001), 0)
+        }),
+        broken(Promise::P5, "another node does not know it a hold later", {
+            let story = Story::new().fault(&[], (90, 100), KILLED).and((95, 100), LOG_OUT, Answer::Lost);
+            story.denies(1, (200, 201), 0).allows(2, (9_000, 9_001), 0)
+        }),
+        broken(Promise::P5, "a session that a refresh has called over goes on", {
+            let story = Story::new().fault(&[], (90, 100), KILLED).and((95, 100), LOG_OUT, Answer::Lost);
+            story.and((200, 201), refresh(0), denied("session-ended")).and((300, 301), refresh(0), issued(0, 1, 1))
+        }),
+        broken(
+            Promise::P5,
+            "a token is good again",
+            Story::new().expires(1, (60_100, 60_101), 0).allows(1, (60_200, 60_201), 0),
+        ),
+        broken(Promise::P5, "a token outlives itself", Story::new().allows(1, (70_000, 70_001), 0)),
+    ]
+}
+
+fn late() -> Vec<Case> {
+    let p2 = |why, story| broken(Promise::P2, why, story);
+    vec![
+        p2("a receipt that waits for longer than the hold", {
+            Story::new().fault(&[1], (90, 9_000), SQL_DOWN).at(0, (100, 4_900), LOG_OUT, COMPLETE)
+        }),
+        p2("a receipt that waits for longer after the store is back", {
+            Story::new().fault(&[], (90, 9_000), SQL_DOWN).and((100, 26_900), LOG_OUT, COMPLETE)
+        }),
+        p2("an act that is not answered within the bound", {
+            let slow = Permits { slow_receipts: true, ..Permits::default() };
+            Story::new().fault(&[1], (90, 9_000), slow).and((100, 5_000), LOG_OUT, Answer::Lost)
+        }),
+    ]
+}
+
+fn refused() -> Vec<Case> {
+    let p6 = |why, story| broken(Promise::P6, why, story);
+    let check = Asked::Check { token: Token(0) };
+    vec![
+        p6("a token is refused and nobody has ended it", Story::new().denies(1, (100, 101), 0)),
+        p6("a token is refused before its logout was asked for", {
+            Story::new().denies(1, (100, 101), 0).and((102, 110), LOG_OUT, COMPLETE)
+        }),
+        p6("the session that was kept is refused", {
+            Story::new().and((50, 60), KEEP_FIRST, kept(0, 1)).denies(1, (100, 101), 1)
+        }),
+        p6("a login after the end of all dies with it", {
+            Story::new().and((30, 40), END_ALL, COMPLETE).log_in((50, 60), 1).denies(1, (70, 71), 1)
+        }),
+        p6("new roles end a session", Story::new().and((50, 60), ROLES, COMPLETE).denies(1, (100, 101), 0)),
+        p6("the same roles again end a token", Story::new().and((50, 60), ROLES, ALREADY).expires(1, (100, 101), 0)),
+        p6("a token expires too early", Story::new().expires(1, (50_000, 50_001), 0)),
+        p6("a token is called invalid", Story::new().at(1, (100, 101), check, denied("token-invalid"))),
+        p6("an act that was refused ends a session", {
+            Story::new().and((50, 60), PASSWORD, kept(0, 1)).and((70, 80), LOG_OUT, denied("conflict")).denies(
+                1,
+                (90, 91),
+                0,
+            )
+        }),
+        p6("a refresh is refused and nobody has ended its session", {
+            Story::new().and((100, 101), refresh(0), denied("session-ended"))
+        }),
+        p6("a refresh within the grace is taken for a theft", {
+            let story = Story::new().and((100, 110), refresh(0), issued(0, 1, 1));
+            story.and((110, 115), refresh(0), denied("session-ended"))
+        }),
+        p6("nobody is banned, and a login is refused", Story::new().and((100, 110), LOG_IN, denied("account-banned"))),
+        p6("a ban that was lifted refuses a login", {
+            let story = Story::new().and((100, 110), BAN, COMPLETE).and((120, 130), UNBAN, Answer::Allowed);
+            story.and((140, 150), LOG_IN, denied("account-banned"))
+        }),
+        p6("a right password is refused", Story::new().and((100, 110), LOG_IN, denied("credentials-invalid"))),
+        p6("an act is refused without a reason", Story::new().and((100, 110), LOG_OUT, denied("session-ended"))),
+        p6("503 in a healthy cluster", Story::new().at(1, (100, 101), check, Answer::Unavailable)),
+        p6("503 at a node that the fault does not concern", {
+            Story::new().fault(&[1], (90, 9_000), SQL_DOWN).at(0, (3_000, 3_001), check, Answer::Unavailable)
+        }),
+        p6("a node that is cut off stops at once", {
+            Story::new().fault(&[1], (90, 9_000), SQL_DOWN).checks(1, 500, Answer::Unavailable)
+        }),
+        p6("503 long after a fault", {
+            Story::new().fault(&[], (90, 900), SQL_DOWN).at(0, (13_500, 13_501), check, Answer::Unavailable)
+        }),
+        p6("a logout is refused though only receipts may be slow", {
+            let slow = Permits { slow_receipts: true, ..Permits::default() };
+            Story::new().fault(&[], (90, 900), slow).and((100, 110), LOG_OUT, Answer::Unavailable)
+        }),
+        p6("no answer in a healthy cluster", Story::new().at(1, (100, 101), check, Answer::Lost)),
+        p6("a login without an answer", Story::new().and((100, 101), LOG_IN, Answer::Lost)),
+        broken(Promise::Answers, "an answer that is none", {
+            Story::new().at(1, (100, 101), check, Answer::Strange { what: "500".to_owned() })
+        }),
+        broken(
+            Promise::Answers,
+            "an answer to another question",
+            Story::new().and((100, 110), LOG_OUT, issued(0, 1, 1)),
+        ),
+        broken(Promise::Answers, "a token that nobody was given", Story::new().allows(1, (100, 101), 7)),
+    ]
+}
+
+fn refreshes() -> Vec<Case> {
+    let wrong = |why, story| broken(Promise::Refresh, why, story);
+    let twice = || Story::new().and((100, 110), refresh(0), issued(0, 1, 1));
+    vec![
+        wrong("two refreshes at once get two successors", twice().and((100, 111), refresh(0), issued(0, 2, 2))),
+        wrong("a ticket is taken long after it was replaced", twice().and((5_000, 5_010), refresh(0), issued(0, 2, 1))),
+        wrong("both tickets of a family go on", {
+            let story = twice().and((5_000, 5_010), refresh(1), issued(0, 2, 2));
+            story.and((9_900, 9_910), refresh(1), issued(0, 3, 2))
+        }),
+        wrong("a straggler brings an old ticket back", {
+            let story = twice().and((200, 210), refresh(1), issued(0, 2, 2));
+            story.and((300, 310), refresh(0), issued(0, 3, 1))
+        }),
+    ]
+}
+
+fn losses() -> Vec<Case> {
+    let p3 = |why, story| broken(Promise::P3, why, story);
+    vec![
+        p3("a receipt is forgotten when everything is started again", {
+            Story::new().and((100, 110), LOG_OUT, COMPLETE).restarted(500).allows(1, (600, 601), 0)
+        }),
+        p3("what was only recorded is forgotten when everything is started again", {
+            Story::new().and((100, 110), LOG_OUT, RECORDED).restarted(500).allows(1, (600, 601), 0)
+        }),
+        p3("…and the session goes on", {
+            Story::new().and((100, 110), LOG_OUT, RECORDED).restarted(500).and((600, 601), refresh(0), issued(0, 1, 1))
+        }),
+        p3("a session is gone when everything is started again", Story::new().restarted(500).denies(1, (600, 601), 0)),
+        broken(Promise::P1, "a restore takes back what was acknowledged before the backup", {
+            let story = Story::new().and((100, 110), LOG_OUT, COMPLETE).fault(&[], (1_000, 2_000), restored(150));
+            story.allows(1, (8_000, 8_001), 0)
+        }),
+        broken(Promise::P6, "a restore takes a session that is in the backup", {
+            Story::new().fault(&[], (1_000, 2_000), restored(150)).denies(1, (8_000, 8_001), 0)
+        }),
+        broken(Promise::P1, "what is acknowledged after a restore binds", {
+            let story = Story::new().fault(&[], (1_000, 2_000), restored(150)).and((3_000, 3_010), LOG_OUT, COMPLETE);
+            story.allows(1, (8_000, 8_001), 0)
+        }),
+        broken(Promise::P6, "a token from before the clock of the ledger was moved is good", {
+            let permits = Permits { moves_clock: true, ..Permits::default() };
+            let check = Asked::Check { token: Token(0) };
+            Story::new().fault(&[], (1_000, 2_000), permits).at(1, (8_000, 8_001), check, denied("token-invalid"))
+        }),
+        broken(Promise::P6, "the clock of the ledger does not end sessions", {
+            let permits = Permits { moves_clock: true, ..Permits::default() };
+            Story::new().fault(&[], (1_000, 2_000), permits).denies(1, (8_000, 8_001), 0)
+        }),
+    ]
+}

@@ -1,0 +1,254 @@
+//! What a history measures, kept so that episodes can be added up.
+//!
+//! Everything that depends on faults is kept by what was in force: the names of the faults, joined by ` + `, or
+//! [`NONE`] or [`AFTER`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::{Answer, Asked, Event, Fault, Moment};
+
+use super::{
+    cover::{Cover, Entry, Found, Scope, earlier},
+    facts::{Act, Facts, Given, RECOVERY, SECOND, STARVED, Span, is_of},
+    names::ms,
+    refusals::Blame,
+    spread::Spread,
+    waits,
+};
+
+/// No fault, and none just before.
+pub(crate) const NONE: &str = "none";
+
+/// No fault, but one had been healed less than [`RECOVERY`] before.
+pub(crate) const AFTER: &str = "just healed";
+
+/// A receipt that took longer than this, and that no fault made slow.
+const SLOW: Moment = SECOND;
+
+/// Counts and times of one history, or of several.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    /// By what was asked and what was answered.
+    pub(crate) operations: BTreeMap<String, BTreeMap<String, u64>>,
+    /// How often each fault was put in force.
+    pub(crate) faults: BTreeMap<String, u64>,
+    /// How often the machine itself did not run for a while.
+    pub(crate) starved: u64,
+    /// By what was in force.
+    pub(crate) under: BTreeMap<String, Under>,
+    /// Checks of tokens that a complete receipt covered when they were invoked; all must have been refused.
+    pub(crate) checks_after_receipt: u64,
+    /// Complete receipts slower than a second that no fault excuses. Not a broken promise, but not the milliseconds that a
+    /// healthy cluster takes.
+    pub(crate) slow_receipts: u64,
+}
+
+/// What was measured while something was in force.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Under {
+    /// Complete receipts that met it, from the question to the answer as the client saw them.
+    pub(crate) receipts: Spread,
+    /// The longest time, in milliseconds, from the invocation of an act to the last check that was invoked after that and
+    /// allowed a token that it ends. Promised is only that there is none after the receipt.
+    pub(crate) staleness_ms: f64,
+    /// At the nodes that it was done to (all, if it was done to a store).
+    pub(crate) faulty: Availability,
+    /// At the others.
+    pub(crate) healthy: Availability,
+}
+
+/// How checks of tokens fared that nobody had taken back.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Availability {
+    pub(crate) checks: u64,
+    pub(crate) allowed: u64,
+    /// Answered by 503: "I do not know".
+    pub(crate) unknown: u64,
+    /// The longest time without an allow at one node, from the first check that was not allowed to the answer of the next
+    /// that was; and the sum of these times over all nodes.
+    pub(crate) longest_away_ms: f64,
+    pub(crate) away_ms: f64,
+}
+
+impl Figures {
+    pub(super) fn of(facts: &Facts<'_>, acts: &[Act], blame: &Blame) -> Self {
+        let mut figures = Self::default();
+        for event in &facts.history.events {
+            let answers = figures.operations.entry(event.asked.name().to_owned()).or_default();
+            *answers.entry(event.answer.name().to_owned()).or_default() += 1;
+            figures.receipt(facts, event);
+        }
+        for fault in &facts.history.faults {
+            if fault.name == STARVED {
+                figures.starved += 1;
+            } else {
+                *figures.faults.entry(fault.name.clone()).or_default() += 1;
+            }
+        }
+        figures.staleness(facts, acts);
+        figures.availability(facts, blame);
+        figures
+    }
+
+    fn under(&mut self, name: &str) -> &mut Under {
+        if !self.under.contains_key(name) {
+            self.under.insert(name.to_owned(), Under::default());
+        }
+        self.under.entry(name.to_owned()).or_default()
+    }
+
+    fn receipt(&mut self, facts: &Facts<'_>, event: &Event) {
+        if !event.answer.receipt().is_some_and(|receipt| receipt.is_complete) || !event.asked.has_receipt() {
+            return;
+        }
+        let took = event.ended - event.began;
+        self.under(&met_by(facts, event.span())).receipts.note(took);
+        let excuses =
+            |fault: &Fault| fault.permits.slow_receipts || fault.permits.refused_acts || fault.name == STARVED;
+        // After a server came back the early answers are off for a while.
+        let wait = 2 * waits::bound(facts);
+        let mut met = facts.history.faults.iter().filter(|fault| event.began <= fault.healed + wait);
+        let is_excused = met.any(|fault| event.ended >= fault.began && excuses(fault));
+        self.slow_receipts += u64::from(took > SLOW && !is_excused);
+    }
+
+    fn staleness(&mut self, facts: &Facts<'_>, acts: &[Act]) {
+        let settled =
+            |act: &&Act| act.is_recorded && !act.is_hearsay && !facts.is_lost_by(act.effect, facts.eras() - 1);
+        let cover = |at: fn(&Act) -> Moment, is_wanted: fn(&Act) -> bool| {
+            let entry = |act: &Act| {
+                let until =
+                    if matches!(act.scope, Scope::User(_) | Scope::Roles(_)) { act.effect.began } else { Moment::MAX };
+                (act.scope, Entry { until, at: at(act), keep: act.keep, event: act.event })
+            };
+            Cover::of(acts.iter().filter(settled).filter(|act| is_wanted(act)).map(entry))
+        };
+        let invoked = cover(|act| act.effect.began, |_| true);
+        let in_force = cover(|act| act.effect.ended, |act| act.is_complete);
+        for event in &facts.history.events {
+            let Asked::Check { token } = event.asked else { continue };
+            let Some(&given) = facts.tokens.get(&token) else { continue };
+            let find = |cover: &Cover| covering(facts, cover, token, given).filter(|found| found.at < event.began);
+            self.checks_after_receipt += u64::from(find(&in_force).is_some());
+            if event.answer != Answer::Allowed {
+                continue;
+            }
+            if let Some(found) = find(&invoked) {
+                let span = Span { began: found.at, ended: event.began };
+                let under = self.under(&met_by(facts, span));
+                under.staleness_ms = under.staleness_ms.max(ms(event.began - found.at));
+            }
+        }
+    }
+
+    fn availability(&mut self, facts: &Facts<'_>, blame: &Blame) {
+        let mut by_node: HashMap<u8, Vec<&Event>> = HashMap::new();
+        for event in &facts.history.events {
+            let Asked::Check { token } = event.asked else { continue };
+            let living = facts.tokens.get(&token).filter(|given| blame.is_living(facts, token, **given, event.ended));
+            if living.is_some() {
+                by_node.entry(event.node).or_default().push(event);
+            }
+        }
+        for (node, mut checks) in by_node {
+            checks.sort_by_key(|event| event.began);
+            let mut away: Option<Moment> = None;
+            for (place, event) in checks.iter().enumerate() {
+                let is_allowed = event.answer == Answer::Allowed;
+                let it = self.at(facts, node, event.began);
+                it.checks += 1;
+                it.allowed += u64::from(is_allowed);
+                it.unknown += u64::from(event.answer == Answer::Unavailable);
+                if !is_allowed && away.is_none() {
+                    away = Some(event.began);
+                }
+                if (is_allowed || place + 1 == checks.len())
+                    && let Some(since) = away.take()
+                {
+                    let took = ms(event.ended.saturating_sub(since));
+                    let it = self.at(facts, node, since);
+                    it.longest_away_ms = it.longest_away_ms.max(took);
+                    it.away_ms += took;
+                }
+            }
+        }
+    }
+
+    /// The figures of a node at a moment.
+    fn at(&mut self, facts: &Facts<'_>, node: u8, moment: Moment) -> &mut Availability {
+        let span = Span { began: moment, ended: moment };
+        let name = met_by(facts, span);
+        let is_faulty = |fault: &Fault| is_of(fault, node) && fault.began <= moment && moment <= fault.healed;
+        let faulty = facts.history.faults.iter().filter(|fault| fault.name != STARVED).any(is_faulty);
+        let under = self.under(&name);
+        if faulty { &mut under.faulty } else { &mut under.healthy }
+    }
+
+    /// Adds another history's.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (asked, answers) in &other.operations {
+            let known = self.operations.entry(asked.clone()).or_default();
+            for (answer, count) in answers {
+                *known.entry(answer.clone()).or_default() += count;
+            }
+        }
+        for (fault, count) in &other.faults {
+            *self.faults.entry(fault.clone()).or_default() += count;
+        }
+        for (name, under) in &other.under {
+            self.under(name).add(under);
+        }
+        self.starved += other.starved;
+        self.checks_after_receipt += other.checks_after_receipt;
+        self.slow_receipts += other.slow_receipts;
+    }
+
+    /// How many operations there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.operations.values().flat_map(BTreeMap::values).sum()
+    }
+}
+
+impl Under {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.receipts.add(&other.receipts);
+        self.staleness_ms = self.staleness_ms.max(other.staleness_ms);
+        self.faulty.add(other.faulty);
+        self.healthy.add(other.healthy);
+    }
+}
+
+impl Availability {
+    fn add(&mut self, other: Self) {
+        self.checks += other.checks;
+        self.allowed += other.allowed;
+        self.unknown += other.unknown;
+        self.longest_away_ms = self.longest_away_ms.max(other.longest_away_ms);
+        self.away_ms += other.away_ms;
+    }
+}
+
+/// The names of the faults that something met; of none, whether one had just been healed.
+fn met_by(facts: &Facts<'_>, span: Span) -> String {
+    let mut faults = facts.history.faults.iter().filter(|fault| fault.name != STARVED);
+    let met = faults.clone().filter(|fault| span.began <= fault.healed && span.ended >= fault.began);
+    let mut names: Vec<&str> = met.map(|fault| fault.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    if !names.is_empty() {
+        return names.join(" + ");
+    }
+    let is_after = faults.any(|fault| span.began >= fault.healed && span.began <= fault.healed + RECOVERY);
+    if is_after { AFTER } else { NONE }.to_owned()
+}
+
+/// The earliest of what covers an access token.
+fn covering(facts: &Facts<'_>, cover: &Cover, token: crate::history::Token, given: Given) -> Option<Found> {
+    let opened = facts.sessions.get(&given.session).map_or(given.span, |session| session.span);
+    earlier(
+        cover.of_session(given.user, given.session, opened.ended),
+        cover.of_token(given.user, token, given.span.ended),
+    )
+}

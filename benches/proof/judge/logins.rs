@@ -1,0 +1,132 @@
+//! Logins: who may, who may not, and who must be told so.
+
+use std::collections::HashMap;
+
+use crate::history::{Answer, Asked, Event, Moment, User};
+
+use super::{
+    Findings, Promise,
+    facts::{Facts, SECOND, Span},
+};
+
+/// What decides about the logins of one user.
+#[derive(Debug, Default)]
+struct Account {
+    /// Bans, with their receipts or not.
+    bans: Vec<Done>,
+    /// Bans that were acknowledged, by their ends; with each the one that began last so far.
+    certain: Vec<(Moment, Done)>,
+    /// Ends of bans.
+    lifted: Vec<Done>,
+    /// Changes of the password.
+    passwords: Vec<Done>,
+    /// Everything else that may change the account, with logins.
+    others: Vec<Span>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    effect: Span,
+    is_certain: bool,
+    event: usize,
+}
+
+/// Looks at every login.
+pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
+    let accounts = gather(facts);
+    for (index, event) in facts.history.events.iter().enumerate() {
+        let Asked::LogIn { user } = event.asked else { continue };
+        let Some(account) = accounts.get(&user) else { continue };
+        match &event.answer {
+            Answer::Issued { .. } => {
+                if let Some(ban) = account.ban_against(facts, event) {
+                    findings.accuse(Promise::P1, &[ban, index], "a login under a ban that was acknowledged");
+                }
+            }
+            Answer::Denied { problem } if facts.losses_until(event.ended) == 0 => {
+                let is_excused = match problem.as_str() {
+                    "account-banned" => account.may_be_banned(event),
+                    "credentials-invalid" => account.passwords.iter().any(|change| change.may_meet(event)),
+                    "conflict" => account.others.iter().filter(|other| other.meets(event)).count() > 1,
+                    _ => false,
+                };
+                if !is_excused {
+                    findings.accuse(
+                        Promise::P6,
+                        &[index],
+                        format!("a login was refused by {problem} without a reason"),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn gather(facts: &Facts<'_>) -> HashMap<User, Account> {
+    let mut accounts: HashMap<User, Account> = HashMap::new();
+    for (event, it) in facts.history.events.iter().enumerate() {
+        let (Some(user), Some(effect)) = (it.asked.user(), facts.effect(it)) else {
+            // A login that was refused may have got in the way of another, as it counts tries.
+            continue;
+        };
+        let account = accounts.entry(user).or_default();
+        let is_certain = matches!(it.answer, Answer::Allowed | Answer::Issued { .. } | Answer::Receipt(_));
+        let done = Done { effect, is_certain, event };
+        account.others.push(effect);
+        match it.asked {
+            Asked::Ban { .. } => account.bans.push(done),
+            Asked::Unban { .. } => account.lifted.push(done),
+            Asked::Password { .. } => account.passwords.push(done),
+            _ => {}
+        }
+    }
+    for account in accounts.values_mut() {
+        let mut certain: Vec<Done> = account.bans.iter().copied().filter(|ban| ban.is_certain).collect();
+        certain.sort_by_key(|ban| ban.effect.ended);
+        for ban in certain {
+            let best = account.certain.last().map(|(_, best)| *best);
+            let best = best.filter(|best| best.effect.began >= ban.effect.began).unwrap_or(ban);
+            account.certain.push((ban.effect.ended, best));
+        }
+    }
+    accounts
+}
+
+impl Account {
+    /// The ban that a login must have met.
+    fn ban_against(&self, facts: &Facts<'_>, event: &Event) -> Option<usize> {
+        let before = self.certain.partition_point(|(ended, _)| *ended < event.began);
+        let (_, ban) = *self.certain.get(before.checked_sub(1)?)?;
+        // Whatever may have lifted it after it may have begun.
+        let may_lift = |lifted: &Done| lifted.effect.ended > ban.effect.began && lifted.effect.began < event.ended;
+        (!self.lifted.iter().any(may_lift) && !facts.is_lost(ban.effect, event.ended)).then_some(ban.event)
+    }
+
+    /// Whether a ban may have been in force.
+    fn may_be_banned(&self, event: &Event) -> bool {
+        let bans = self.bans.iter().filter(|ban| ban.effect.began < event.ended);
+        // If the ban that may have come last was certainly lifted, then every other one was.
+        bans.max_by_key(|ban| ban.effect.ended).is_some_and(|ban| {
+            let is_lifted = |lifted: &Done| {
+                lifted.is_certain && lifted.effect.began > ban.effect.ended && lifted.effect.ended < event.began
+            };
+            !self.lifted.iter().any(is_lifted)
+        })
+    }
+}
+
+impl Done {
+    /// Whether a login may have come with the password of before: whoever logs in has heard of a change a moment later.
+    /// Of a change that was not answered nobody knows which password holds.
+    fn may_meet(&self, event: &Event) -> bool {
+        self.effect.began < event.ended && (!self.is_certain || self.effect.ended + SECOND > event.began)
+    }
+}
+
+impl Span {
+    /// Whether it overlaps an event.
+    fn meets(&self, event: &Event) -> bool {
+        self.began < event.ended && self.ended > event.began
+    }
+}

@@ -1,0 +1,62 @@
+//! What a run of the nemesis keeps.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{history::Cluster, machine::Machine};
+
+use super::{Figures, Findings};
+
+/// A run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Results {
+    pub(crate) machine: Machine,
+    /// Of the servers: `PostgreSQL` → `15.18`.
+    pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) seed: u64,
+    /// What lay between the processes: `proxy` or `netns`.
+    pub(crate) net: String,
+    pub(crate) took_seconds: f64,
+    pub(crate) episodes: Vec<EpisodeSummary>,
+    /// Faults that could not be had, and why.
+    #[serde(default)]
+    pub(crate) skipped: BTreeMap<String, String>,
+}
+
+/// An episode.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct EpisodeSummary {
+    pub(crate) episode: u32,
+    /// The plan's faults: one, or the two of a pair.
+    pub(crate) faults: Vec<String>,
+    pub(crate) cluster: Cluster,
+    pub(crate) took_seconds: f64,
+    pub(crate) findings: Findings,
+    /// What the nemesis has found itself: a node that does not get ready. Counts as broken.
+    #[serde(default)]
+    pub(crate) trouble: Vec<String>,
+}
+
+impl EpisodeSummary {
+    /// Whether no promise was broken in it.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.findings.is_clean() && self.trouble.is_empty()
+    }
+}
+
+impl Results {
+    /// Whether no promise was broken.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.episodes.iter().all(EpisodeSummary::is_clean)
+    }
+
+    /// The figures of all episodes.
+    pub(super) fn figures(&self) -> Figures {
+        let mut all = Figures::default();
+        for episode in &self.episodes {
+            all.add(&episode.findings.figures);
+        }
+        all
+    }
+}
