@@ -17,7 +17,6 @@
 //! | [`faults`], [`clock`] | what is done to it |
 //! | [`watch`] | notices when the machine itself stood still |
 //! | [`episode`] | one of them, from start to verdict |
-//! | [`verdict`] | hands a history to the judge |
 
 mod calls;
 mod clients;
@@ -27,15 +26,13 @@ mod faults;
 mod node;
 mod plan;
 mod tables;
-mod verdict;
 mod watch;
 mod world;
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use clap::Args;
 use kickout::clock::Clock;
-use serde::Serialize;
 use tokio::task::block_in_place;
 
 use self::{
@@ -43,7 +40,15 @@ use self::{
     episode::Ended,
     plan::{Kind, Plan, plan},
 };
-use crate::{Failure, command, machine::Machine, support::postgres::Server};
+use crate::{
+    Failure, command,
+    judge::{
+        self, report,
+        results::{EpisodeSummary, Results},
+    },
+    machine::Machine,
+    support::{postgres::Server, system},
+};
 
 /// Now, on the clock of all histories.
 fn moment() -> u64 {
@@ -74,6 +79,9 @@ pub(crate) struct Options {
     /// Where the results go.
     #[arg(long, default_value = "target/bench/nemesis.json")]
     out: PathBuf,
+    /// Only prints the report of such results.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Keep the history of every episode here, not only of those that broke a promise.
     #[arg(long, value_name = "FOLDER")]
     keep_histories: Option<PathBuf>,
@@ -82,39 +90,40 @@ pub(crate) struct Options {
 /// Where the histories of episodes go that have broken a promise.
 const BROKEN: &str = "target/nemesis";
 
-/// The results of a run.
-#[derive(Debug, Serialize)]
-struct Results {
-    machine: Machine,
-    seed: u64,
-    episodes: Vec<episode::Summary>,
-}
-
 /// Runs it.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(file) = &options.report {
+        return command::say(&report::report(&command::read::<Results>(file)?)?);
+    }
     let (kinds, skipped) = kinds(options);
     for (kind, why) in &skipped {
         command::tell(&format!("without {kind}: {why}"))?;
     }
-    let machine = Machine::look(&Clock::System);
+    // judge::self_check()?;
     let server = Arc::new(block_in_place(Server::start));
-    let mut results = Results { machine, seed: options.seed, episodes: Vec::new() };
-    let (mut number, mut broken, since) = (options.episode.unwrap_or(0), 0, moment());
+    let mut results = Results {
+        machine: Machine::look(&Clock::System),
+        versions: versions(),
+        seed: options.seed,
+        net: "proxy".to_owned(),
+        took_seconds: 0.0,
+        episodes: Vec::new(),
+        skipped: skipped.into_iter().map(|(kind, why)| (kind.to_string(), why)).collect(),
+    };
+    let (mut number, mut failed, since) = (options.episode.unwrap_or(0), 0, moment());
     while goes_on(options, number, kinds.len(), since) {
         let plan = plan(options.seed, number, &kinds);
         let ended = Box::pin(episode::run(&plan, &server)).await;
         if !tell(options, &plan, ended, &mut results)? {
-            broken += 1;
+            failed += 1;
         }
         number += 1;
     }
+    results.took_seconds = Duration::from_nanos(moment() - since).as_secs_f64();
     if !options.smoke {
         command::write(&options.out, &results)?;
     }
-    if broken > 0 {
-        return Err(format!("{broken} of {} episodes broke a promise", results.episodes.len()).into());
-    }
-    Ok(())
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} episodes broke a promise, or could not be held").into()) }
 }
 
 /// The faults that the run is about, and those that cannot be had here.
@@ -175,10 +184,35 @@ fn tell(options: &Options, plan: &Plan, ended: Result<Ended, Failure>, results: 
             command::tell(&format!("kept in {}", folder.display()))?;
         }
     }
-    command::tell(&format!("{name}: {}", ended.summary.line()))?;
+    command::tell(&format!("{name}: {}", line(&ended.summary, ended.history.events.len())))?;
     if !is_clean {
-        command::tell(&format!("{}\n  again: {}", ended.summary.complaints(), again()))?;
+        command::tell(&format!(
+            "{}{}\n  again: {}",
+            ended.summary.findings.tell(&ended.history),
+            ended.summary.trouble.join("\n"),
+            again()
+        ))?;
     }
     results.episodes.push(ended.summary);
     Ok(is_clean)
+}
+
+/// What an episode was, in a line.
+fn line(summary: &EpisodeSummary, operations: usize) -> String {
+    let how = if summary.is_clean() { "as promised" } else { "BROKEN" };
+    format!("{operations} operations in {:.0} s, {how}", summary.took_seconds)
+}
+
+/// Of the servers that are used.
+fn versions() -> BTreeMap<String, String> {
+    let said = |program: PathBuf| {
+        let output = Command::new(program).arg("--version").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let is_version = |word: &&str| word.starts_with("v=") || word.starts_with(|first: char| first.is_ascii_digit());
+        text.split_whitespace().find(is_version).unwrap_or("unknown").trim_start_matches("v=").to_owned()
+    };
+    let postgres = system::postgres("postgres").unwrap_or_default();
+    [("PostgreSQL", postgres), ("Redis", "redis-server".into())]
+        .map(|(name, program)| (name.to_owned(), said(program)))
+        .into()
 }

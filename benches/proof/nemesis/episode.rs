@@ -1,13 +1,11 @@
 //! One episode, from the start of its cluster to the verdict.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use rand::rngs::StdRng;
-use serde::Serialize;
 use tokio::{task::block_in_place, time::sleep};
 
 use super::{
@@ -18,13 +16,13 @@ use super::{
     moment,
     plan::{Kind, Plan, dice},
     tables::Tables,
-    verdict,
     watch::Watch,
     world::World,
 };
 use crate::{
     Failure,
-    history::{Answer, Event, History},
+    history::{Event, History},
+    judge::{judge, results::EpisodeSummary},
     support::{postgres::Server, wait::all},
 };
 
@@ -41,38 +39,8 @@ const TRIED: usize = 25;
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) history: History,
-    pub(super) summary: Summary,
+    pub(super) summary: EpisodeSummary,
     pub(super) world: Arc<World>,
-}
-
-/// What is kept of an episode.
-#[derive(Debug, Serialize)]
-pub(super) struct Summary {
-    plan: Plan,
-    took_seconds: f64,
-    /// Operations by what was asked and answered.
-    operations: BTreeMap<String, u64>,
-    violations: Vec<String>,
-    trouble: Vec<String>,
-}
-
-impl Summary {
-    pub(super) fn is_clean(&self) -> bool {
-        self.violations.is_empty() && self.trouble.is_empty()
-    }
-
-    /// What it was, in a line.
-    pub(super) fn line(&self) -> String {
-        let operations: u64 = self.operations.values().sum();
-        let how = if self.is_clean() { "as promised" } else { "BROKEN" };
-        format!("{operations} operations in {:.0} s, {how}", self.took_seconds)
-    }
-
-    /// What was not as it should be.
-    pub(super) fn complaints(&self) -> String {
-        let all: Vec<&str> = self.violations.iter().chain(&self.trouble).map(String::as_str).collect();
-        all.join("\n")
-    }
 }
 
 /// Holds an episode.
@@ -124,11 +92,12 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>) -> Result<Ended, Fail
         events,
         restarted,
     };
-    let summary = Summary {
-        plan: plan.clone(),
+    let summary = EpisodeSummary {
+        episode: plan.episode,
+        faults: plan.faults.iter().map(|planned| planned.kind.to_string()).collect(),
+        cluster: world.cluster(),
         took_seconds: Duration::from_nanos(moment() - since).as_secs_f64(),
-        operations: operations(&history),
-        violations: verdict::of(&history),
+        findings: judge(&history),
         trouble,
     };
     Ok(Ended { history, summary, world })
@@ -182,23 +151,4 @@ async fn try_old_tickets(caller: &Caller) {
         caller.refresh(node(at), family.user, session, family.tickets[0]).await;
         tables.ends(session);
     }
-}
-
-fn operations(history: &History) -> BTreeMap<String, u64> {
-    let mut operations = BTreeMap::new();
-    for event in &history.events {
-        let asked = serde_json::to_value(event.asked).ok().and_then(|asked| Some(asked["what"].as_str()?.to_owned()));
-        let answer = match &event.answer {
-            Answer::Issued { .. } => "issued",
-            Answer::Allowed => "allowed",
-            Answer::Denied { problem } => problem,
-            Answer::Receipt(receipt) if receipt.is_complete => "receipt",
-            Answer::Receipt(_) => "receipt, not complete",
-            Answer::Unavailable => "unavailable",
-            Answer::Lost => "lost",
-            Answer::Strange { .. } => "strange",
-        };
-        *operations.entry(format!("{}: {answer}", asked.unwrap_or_default())).or_insert(0) += 1;
-    }
-    operations
 }
