@@ -226,14 +226,22 @@ impl LedgerClock {
         Timestamp(carried.max(self.state.floor_ms.load(Ordering::Acquire)))
     }
 
-    /// Takes a reading of the ledger's clock, made at `at` or later.
+    /// Takes a reading of the ledger's clock that was asked for at `asked` and has just come.
+    ///
+    /// It was made at some moment between the two, which may be far apart: this process, the network or the ledger may
+    /// have stood still on the way, before the reading or after it. So the clock is moved no further than any such moment
+    /// demands. Counting from `asked` would put a node ahead that has stood still with its question in hand, and what
+    /// it issues then would be from the future to all others.
     ///
     /// A reading behind what this clock shows holds it still until the ledger has caught up; it never goes back.
-    pub fn adopt(&self, reading: Timestamp, at: BootInstant) {
+    pub fn adopt(&self, reading: Timestamp, asked: BootInstant) {
         let _one = self.state.adopting.lock().unwrap_or_else(PoisonError::into_inner);
+        let came = self.clock.boottime().max(asked);
+        let offset_ms = self.state.offset_ms.load(Ordering::Acquire);
+        let offset_ms = offset_ms.clamp(reading.0 - boot_ms(came), reading.0 - boot_ms(asked));
         // The floor is raised before the offset may sink, so no reader sees the lower offset without the floor.
         self.state.floor_ms.fetch_max(self.now().0, Ordering::AcqRel);
-        self.state.offset_ms.store(reading.0 - boot_ms(at), Ordering::Release);
+        self.state.offset_ms.store(offset_ms, Ordering::Release);
     }
 
     /// The source of this clock's boot time.
@@ -271,6 +279,32 @@ mod tests {
 
         ledger.adopt(Timestamp::from_millis(1_100_000), clock.boottime());
         assert_eq!(ledger.now().as_millis(), 1_100_000, "a reading from ahead is followed at once");
+    }
+
+    #[test]
+    fn a_reading_that_was_long_on_its_way_moves_the_clock_no_further_than_it_proves() {
+        let manual = ManualClock::at(1_000_000);
+        let clock = Clock::Manual(Arc::clone(&manual));
+        let ledger = LedgerClock::new(clock.clone(), clock.wall(), clock.boottime());
+        // Read at the end of three seconds, as if the question had been stuck; then at their beginning, as if the answer
+        // had.
+        for truth in [1_003_000, 1_003_000] {
+            let asked = clock.boottime();
+            manual.advance(Duration::from_secs(3));
+            ledger.adopt(Timestamp::from_millis(truth), asked);
+            assert_eq!(ledger.now().as_millis(), clock.wall().as_millis());
+        }
+        // What no moment on the way explains is followed, as far as one does.
+        for (reading, now) in [(1_020_000, 1_020_000), (1_010_000, 1_023_000)] {
+            let asked = clock.boottime();
+            manual.advance(Duration::from_secs(3));
+            ledger.adopt(Timestamp::from_millis(reading), asked);
+            assert_eq!(ledger.now().as_millis(), now);
+        }
+        manual.advance(Duration::from_secs(9));
+        assert_eq!(ledger.now().as_millis(), 1_023_000, "still: it was 10 s ahead of the latest that the ledger can be");
+        manual.advance(Duration::from_secs(2));
+        assert_eq!(ledger.now().as_millis(), 1_024_000);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Ledger {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn open(database: Database, clock: &Clock, access_ttl: Duration) -> Result<Self, DatabaseError> {
-        let (at, wall) = (clock.boottime(), clock.wall());
+        let wall = clock.wall();
         let mut tx = database.begin().await?;
         sql("INSERT INTO head (one, ledger, tag, clock, deployment) VALUES (1, $1, $2, 0, $3) ON CONFLICT DO NOTHING")
             .bind(LedgerId::random().uuid())
@@ -175,7 +175,8 @@ impl Ledger {
             .execute(&mut tx)
             .await?;
         tx.commit().await?;
-        let clock = LedgerClock::new(clock.clone(), now, at);
+        // Counted from now: it may have taken long to come, and a clock that is ahead cannot go back.
+        let clock = LedgerClock::new(clock.clone(), now, clock.boottime());
         let lifetimes = Arc::new(ArcSwap::from_pointee(lifetimes));
         let (id, deployment) = (head.uuid("ledger")?.into(), head.uuid("deployment")?.into());
         let kin = Strategy::default().kin();
