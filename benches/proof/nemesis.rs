@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`plan`] | which faults, which cluster: from the seed |
 //! | [`world`], [`node`] | starts and kills the real things |
+//! | [`net`] | a network of a node's own, which loses packets |
 //! | [`clients`], [`calls`], [`tables`] | who uses it; what is said and answered; what the clients know |
 //! | [`faults`], [`clock`] | what is done to it |
 //! | [`watch`] | notices when the machine itself stood still |
@@ -23,6 +24,7 @@ mod clients;
 mod clock;
 mod episode;
 mod faults;
+mod net;
 mod node;
 mod plan;
 mod tables;
@@ -33,12 +35,16 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, sync::Arc,
 
 use clap::Args;
 use kickout::clock::Clock;
-use tokio::task::block_in_place;
+use tokio::{
+    signal,
+    task::{JoinSet, block_in_place},
+};
 
 use self::{
     clock::Wall,
     episode::Ended,
-    plan::{Kind, Plan, plan},
+    net::{Between, Net},
+    plan::{Kind, Plan, brief, plan},
 };
 use crate::{
     Failure, command,
@@ -73,9 +79,15 @@ pub(crate) struct Options {
     /// Only these faults, alone and in pairs.
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     only: Vec<Kind>,
+    /// The first episode of the run; those before it are passed over.
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    from: u32,
     /// Only this episode of the run.
     #[arg(long, value_name = "NUMBER")]
     episode: Option<u32>,
+    /// What lies between the processes.
+    #[arg(long, value_enum, default_value_t = Between::Auto)]
+    net: Between,
     /// Where the results go.
     #[arg(long, default_value = "target/bench/nemesis.json")]
     out: PathBuf,
@@ -90,35 +102,56 @@ pub(crate) struct Options {
 /// Where the histories of episodes go that have broken a promise.
 const BROKEN: &str = "target/nemesis";
 
-/// Runs it.
+/// Runs it. When it is interrupted, everything that it has made is taken away.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+    tokio::select! {
+        ended = Box::pin(episodes(options)) => ended,
+        interrupted = signal::ctrl_c() => interrupted.map_err(Into::into).and(Err("it was interrupted".into())),
+    }
+}
+
+async fn episodes(options: &Options) -> Result<(), Failure> {
     if let Some(file) = &options.report {
         return command::say(&report::report(&command::read::<Results>(file)?)?);
     }
-    let (kinds, skipped) = kinds(options);
+    net::sweep();
+    clock::sweep();
+    let net = match options.net {
+        Between::Proxy => Err("--net proxy".to_owned()),
+        Between::Netns | Between::Auto => Net::can_be_had(),
+    };
+    if let (Between::Netns, Err(why)) = (options.net, &net) {
+        return Err(why.clone().into());
+    }
+    let (kinds, skipped) = kinds(options, &net);
     for (kind, why) in &skipped {
         command::tell(&format!("without {kind}: {why}"))?;
     }
-    // judge::self_check()?;
-    let server = Arc::new(block_in_place(Server::start));
+    judge::self_check()?;
+    let mut server = Arc::new(block_in_place(Server::start));
     let mut results = Results {
         machine: Machine::look(&Clock::System),
         versions: versions(),
         seed: options.seed,
-        net: "proxy".to_owned(),
+        net: if net.is_ok() { "netns" } else { "proxy" }.to_owned(),
         took_seconds: 0.0,
         episodes: Vec::new(),
         skipped: skipped.into_iter().map(|(kind, why)| (kind.to_string(), why)).collect(),
     };
-    let (mut number, mut failed, since) = (options.episode.unwrap_or(0), 0, moment());
+    let (mut number, mut failed, since) = (options.episode.unwrap_or(options.from), 0, moment());
     while goes_on(options, number, kinds.len(), since) {
-        let plan = plan(options.seed, number, &kinds);
-        let ended = Box::pin(episode::run(&plan, &server)).await;
+        let plan = if options.smoke { brief(options.seed) } else { plan(options.seed, number, &kinds) };
+        let ended = held(&plan, &server, net.is_ok()).await;
+        if ended.is_err() && !options.smoke {
+            // Who knows what has become of it.
+            server = Arc::new(block_in_place(Server::start));
+        }
         if !tell(options, &plan, ended, &mut results)? {
             failed += 1;
         }
         number += 1;
     }
+    clock::sweep();
     results.took_seconds = Duration::from_nanos(moment() - since).as_secs_f64();
     if !options.smoke {
         command::write(&options.out, &results)?;
@@ -126,13 +159,22 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} episodes broke a promise, or could not be held").into()) }
 }
 
+/// Holds an episode; what panics in it is an error here.
+async fn held(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Result<Ended, Failure> {
+    let (plan, server) = (plan.clone(), Arc::clone(server));
+    let mut task = JoinSet::new();
+    task.spawn(async move { Box::pin(episode::run(&plan, &server, has_nets)).await });
+    task.join_next().await.ok_or("nothing was held")??
+}
+
 /// The faults that the run is about, and those that cannot be had here.
-fn kinds(options: &Options) -> (Vec<Kind>, Vec<(Kind, String)>) {
+fn kinds(options: &Options, net: &Result<(), String>) -> (Vec<Kind>, Vec<(Kind, String)>) {
     let wanted = if options.only.is_empty() { Kind::all() } else { options.only.clone() };
     let mut skipped = Vec::new();
     let can_be_had = |kind: &Kind| {
         let had = match kind {
             Kind::SqlClockAhead | Kind::SqlClockBack | Kind::NodeClock => Wall::new().map(drop),
+            Kind::Network(_) => net.clone(),
             _ => Ok(()),
         };
         had.map_err(|why| skipped.push((*kind, why))).is_ok()
@@ -141,11 +183,14 @@ fn kinds(options: &Options) -> (Vec<Kind>, Vec<(Kind, String)>) {
 }
 
 fn goes_on(options: &Options, number: u32, kinds: usize, since: u64) -> bool {
+    if options.smoke {
+        return number == 0;
+    }
     if let Some(only) = options.episode {
         return number == only;
     }
     match (options.episodes, options.minutes) {
-        (Some(episodes), _) => number < episodes,
+        (Some(episodes), _) => number - options.from < episodes,
         (_, Some(minutes)) => Duration::from_nanos(moment() - since) < Duration::from_mins(minutes),
         _ => usize::try_from(number).is_ok_and(|number| number < kinds),
     }

@@ -18,7 +18,7 @@ use super::{
 use crate::history::{Answer, Asked, Event, Receipt, Session, Ticket, Token, User};
 
 /// How long a check may take before its client gives it up: a few of its kind take milliseconds.
-pub(super) const CHECK: Duration = Duration::from_secs(3);
+pub(super) const CHECK: Duration = Duration::from_secs(5);
 
 /// How long an act may take: more than the bound of P2 for the longest hold here (4 s: 5.25 s), the service's own limit
 /// for a request (30 s) not reached.
@@ -155,11 +155,11 @@ impl Caller {
         let Reply::Answered { status, body, text } = reply else { return Answer::Lost };
         let strange = || Answer::Strange { what: format!("{status} {text}") };
         let problem = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:kickout:problem:"));
-        // An operator is answered in other words.
+        // An operator is answered in other words, with other hyphens.
         let problem = problem.or_else(|| body["kind"].as_str());
         match (status, problem) {
             (503, _) => Answer::Unavailable,
-            (400..=499, Some(problem)) if status != 429 => Answer::Denied { problem: problem.to_owned() },
+            (400..=499, Some(problem)) if status != 429 => Answer::Denied { problem: problem.replace('_', "-") },
             (200, None) if matches!(asked, Asked::Check { .. }) => Answer::Allowed,
             (200 | 202, None) => self.taken(asked, status, &body).unwrap_or_else(strange),
             _ => strange(),

@@ -8,7 +8,7 @@ use std::{
     fs::{self, Permissions},
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use tempfile::NamedTempFile;
@@ -47,10 +47,22 @@ impl Wall {
             ("FAKETIME_TIMESTAMP_FILE", self.file.path().display().to_string()),
             ("FAKETIME_NO_CACHE", "1".to_owned()),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("FAKETIME_DISABLE_SHM", "1".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
+    }
+}
+
+/// Takes away what the library has made for processes that were killed, as nobody else does.
+pub(super) fn sweep() {
+    for entry in fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name
+            .to_str()
+            .and_then(|name| name.strip_prefix("faketime_shm_").or_else(|| name.strip_prefix("sem.faketime_sem_")));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

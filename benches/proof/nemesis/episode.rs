@@ -44,11 +44,11 @@ pub(super) struct Ended {
 }
 
 /// Holds an episode.
-pub(super) async fn run(plan: &Plan, server: &Arc<Server>) -> Result<Ended, Failure> {
+pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Result<Ended, Failure> {
     let since = moment();
     let wall = wall(plan, server)?;
     let watch = Watch::begin();
-    let world = Arc::new(Box::pin(World::start(plan, server, wall.as_ref())).await?);
+    let world = Arc::new(Box::pin(World::start(plan, server, wall.as_ref(), has_nets)).await?);
     let tables = Arc::new(Tables::new(plan.shape.nodes));
     world.sign_up(&tables).await?;
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
@@ -56,21 +56,22 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>) -> Result<Ended, Fail
     let scene = Arc::new(Scene::new(Arc::clone(&world), wall));
 
     let clients = Clients::begin(&caller, (plan.seed, plan.episode), plan.shape.nodes, plan.shape.reuses);
-    sleep(WARM).await;
+    let (warm, most) = if plan.is_brief { (WARM / 3, SAMPLE / 4) } else { (WARM, SAMPLE) };
+    sleep(warm).await;
     scene.suffers(plan).await;
     let mut trouble = world.heal().await;
     trouble.extend(world.all_ready().await.err());
-    sleep(WARM).await;
+    sleep(warm).await;
     clients.end().await;
 
     let mut dice = dice(plan.seed, plan.episode, 999);
-    sweep(&caller, &mut dice).await;
+    sweep(&caller, most, &mut dice).await;
     trouble.extend(Box::pin(world.kill_and_start_everything()).await.err());
     let restarted = Some(moment());
-    sweep(&caller, &mut dice).await;
+    sweep(&caller, most, &mut dice).await;
     if plan.shape.reuses {
         try_old_tickets(&caller).await;
-        sweep(&caller, &mut dice).await;
+        sweep(&caller, most, &mut dice).await;
     }
     trouble.extend(scene.troubles());
     for starved in watch.end() {
@@ -121,8 +122,8 @@ fn wall(plan: &Plan, server: &Server) -> Result<Option<Wall>, Failure> {
 }
 
 /// Every node is asked about every token, or many of them.
-async fn sweep(caller: &Caller, dice: &mut StdRng) {
-    let sample = caller.tables.sample(SAMPLE, dice);
+async fn sweep(caller: &Caller, most: usize, dice: &mut StdRng) {
+    let sample = caller.tables.sample(most, dice);
     let asks = caller.world.nodes().iter().map(|node| {
         let caller = Caller { client: SWEEPERS + u32::from(node.number), ..caller.clone() };
         let sample = &sample;

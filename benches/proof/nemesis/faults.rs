@@ -14,13 +14,14 @@ use std::{
 use rustix::process::Signal;
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, block_in_place},
     time::{Instant, sleep},
 };
 
 use super::{
     clock::Wall,
     moment,
+    net::{Loss, Net},
     plan::{Form, Kind, Plan, Planned, Store},
     world::World,
 };
@@ -126,6 +127,7 @@ impl Scene {
             Kind::StopShort => self.stops_shortly(planned).await,
             Kind::Stop | Kind::StopLong => self.stops(planned, lasts).await,
             Kind::Link(store, form) => self.breaks_link(planned, store, form).await,
+            Kind::Network(loss) => self.loses_packets(planned, loss).await,
             Kind::RedisFlush => self.flushes(lasts).await,
             Kind::RedisEmpty => self.empties(lasts).await,
             Kind::RedisFailover => self.fails_over(lasts).await,
@@ -235,6 +237,20 @@ impl Scene {
         };
         let what = (&*planned.kind.to_string(), &*planned.victims, permits);
         self.during(what, set(mode), sleep(planned.lasts), set(Mode::Pass)).await;
+    }
+
+    async fn loses_packets(&self, planned: &Planned, loss: Loss) {
+        let each = async |act: &(dyn Fn(&Net) -> Result<(), String> + Sync)| {
+            for &victim in &planned.victims {
+                let done = self.world.node(victim).net.as_ref().map_or(Ok(()), |net| block_in_place(|| act(net)));
+                if let Err(why) = done {
+                    self.trouble(why);
+                }
+            }
+        };
+        let permits = Permits { cuts_ledger: true, ..AWAY };
+        let what = (&*planned.kind.to_string(), &*planned.victims, permits);
+        self.during(what, each(&|net| net.loses(loss)), sleep(planned.lasts), each(&Net::works)).await;
     }
 
     /// The wall clock of PostgreSQL or of a node, to each of these distances from the truth.

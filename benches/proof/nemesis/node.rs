@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::moment;
+use super::{moment, net::Net};
 use crate::support::{chaos::Chaos, operator::KICKOUT};
 
 const KEEPER: &str = r#"
@@ -55,12 +55,14 @@ pub(super) struct Node {
     folder: TempDir,
     settings: Mutex<Vec<(String, String)>>,
     /// What the program is started with: `ip netns exec …`, and what it preloads.
-    wrapper: Mutex<Vec<String>>,
+    wrapper: Vec<String>,
     door: RwLock<Option<Door>>,
     life: Mutex<Life>,
     /// The networks between it and its stores.
     pub(super) sql: Option<Chaos>,
     pub(super) redis: Option<Chaos>,
+    /// The network that it runs in, if it has its own.
+    pub(super) net: Option<Net>,
 }
 
 #[derive(Debug, Default)]
@@ -83,11 +85,12 @@ impl Node {
             number,
             folder: tempfile::Builder::new().prefix("kickout-nemesis-").tempdir()?,
             settings: Mutex::new(settings),
-            wrapper: Mutex::default(),
+            wrapper: Vec::new(),
             door: RwLock::default(),
             life: Mutex::default(),
             sql: None,
             redis: None,
+            net: None,
         })
     }
 
@@ -99,9 +102,9 @@ impl Node {
         settings.push((name, value.to_owned()));
     }
 
-    /// From its next start on, it is started by this.
-    pub(super) fn wrap(&self, wrapper: Vec<String>) {
-        *self.wrapper.lock().unwrap_or_else(PoisonError::into_inner) = wrapper;
+    /// It is started by this.
+    pub(super) fn wrap(&mut self, wrapper: Vec<String>) {
+        self.wrapper.extend(wrapper);
     }
 
     /// Where it is asked, or was.
@@ -148,7 +151,7 @@ impl Node {
         let log = format!("log-{}", life.launches);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", KEEPER, "keeper"]).arg(self.folder.path()).arg(&log);
-        command.args(self.wrapper.lock().unwrap_or_else(PoisonError::into_inner).iter()).arg(KICKOUT);
+        command.args(&self.wrapper).arg(KICKOUT);
         command.env_clear().current_dir(self.folder.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("KICKOUT__DATA_DIR", self.data());
         let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -8,6 +8,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde::Serialize;
 
+use super::net::Loss;
+
 /// A fault, as the table of results names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -21,6 +23,8 @@ pub(super) enum Kind {
     StopLong,
     /// The network between nodes and a store.
     Link(Store, Form),
+    /// A node's whole network: between it and its stores, and between it and its clients.
+    Network(Loss),
     /// `FLUSHALL`, over and over.
     RedisFlush,
     /// Redis is killed and comes back empty.
@@ -87,11 +91,15 @@ const FORMS: [(Form, &str); 6] = [
 
 const STORES: [(Store, &str); 3] = [(Store::Sql, "sql"), (Store::Redis, "redis"), (Store::Both, "stores")];
 
-const OTHERS: [(Kind, &str); 18] = [
+const OTHERS: [(Kind, &str); 22] = [
     (Kind::Kill, "kill-9"),
     (Kind::StopShort, "sigstop-short"),
     (Kind::Stop, "sigstop"),
     (Kind::StopLong, "sigstop-long"),
+    (Kind::Network(Loss::Down), "net-down"),
+    (Kind::Network(Loss::Deaf), "net-deaf"),
+    (Kind::Network(Loss::Mute), "net-mute"),
+    (Kind::Network(Loss::Both), "net-black-hole"),
     (Kind::RedisFlush, "redis-flush"),
     (Kind::RedisEmpty, "redis-empty"),
     (Kind::RedisFailover, "redis-failover"),
@@ -153,7 +161,7 @@ impl Kind {
     const fn holds(self) -> Hold {
         match self {
             Self::Kill | Self::StopShort | Self::Stop | Self::StopLong | Self::NodeClock => Hold::Nodes,
-            Self::Link(..) => Hold::Links,
+            Self::Link(..) | Self::Network(_) => Hold::Links,
             Self::RedisFlush | Self::RedisEmpty | Self::RedisFailover | Self::RedisEvict | Self::RedisSleep => {
                 Hold::Redis
             }
@@ -256,6 +264,8 @@ pub(super) struct Plan {
     pub(super) episode: u32,
     pub(super) shape: Shape,
     pub(super) faults: Vec<Planned>,
+    /// The form of seconds: less of everything.
+    pub(super) is_brief: bool,
 }
 
 /// A source of numbers that follows from the seed, the episode and a purpose.
@@ -278,7 +288,22 @@ pub(super) fn plan(seed: u64, episode: u32, kinds: &[Kind]) -> Plan {
         let next = planned(&mut dice, kind, &shape, faults.first());
         faults.push(next);
     }
-    Plan { seed, episode, shape, faults }
+    Plan { seed, episode, shape, faults, is_brief: false }
+}
+
+/// The form of seconds: one node stands still, another one is cut off, and Redis is flushed meanwhile. Leases are long
+/// enough for a machine that has a lot to do beside.
+pub(super) fn brief(seed: u64) -> Plan {
+    let drawn = shape(&mut dice(seed, 0, 0), &[Kind::RedisFlush]);
+    let lease = Duration::from_secs(3);
+    let shape = Shape { nodes: 3, lease, on_stale: OnStale::Deny, serve_for: Duration::ZERO, ..drawn };
+    let fault = |kind, victims: &[u8], starts| {
+        let starts = Duration::from_millis(starts);
+        Planned { kind, victims: victims.to_vec(), starts, lasts: lease + lease / 8, waits: false }
+    };
+    let cut = Kind::Link(Store::Sql, Form::BlackHole);
+    let faults = vec![fault(Kind::Stop, &[1], 0), fault(cut, &[2], 300), fault(Kind::RedisFlush, &[], 100)];
+    Plan { seed, episode: 0, shape, faults, is_brief: true }
 }
 
 fn pair(dice: &mut StdRng, kinds: &[Kind]) -> Vec<Kind> {
@@ -303,8 +328,9 @@ fn shape(dice: &mut StdRng, kinds: &[Kind]) -> Shape {
         serve_for,
         has_redis: kinds.iter().any(|kind| kind.needs_redis()) || dice.random_bool(0.7),
         refresh_grace: Duration::from_secs(2),
-        // Longer than a step of the ledger's clock, so that a token outlives it; and short where it is to be lowered.
-        access_ttl: Duration::from_secs(if lowers { 40 } else { 3 * 3600 }),
+        // Longer than a step of the ledger's clock, so that a token outlives it, or shorter, so that none does; and
+        // short where it is to be lowered.
+        access_ttl: Duration::from_secs(if lowers { 40 } else { [900, 3 * 3600][dice.random_range(0..2)] }),
         lowered_access_ttl: lowers.then(|| Duration::from_secs(10)),
         has_coarse_filter: dice.random_bool(0.5),
         reuses: !kinds.iter().any(|kind| kind.steps_ledger()),
@@ -326,7 +352,7 @@ fn planned(dice: &mut StdRng, kind: Kind, shape: &Shape, before: Option<&Planned
     let victims = if kind.has_victims() {
         let most = match kind {
             // Often all nodes: then nobody is left who goes on.
-            Kind::Link(..) if is_alone && dice.random_bool(0.3) => usize::from(shape.nodes),
+            Kind::Link(..) | Kind::Network(_) if is_alone && dice.random_bool(0.3) => usize::from(shape.nodes),
             _ => 1,
         };
         (0..most.min(free.len())).map(|_| free.swap_remove(dice.random_range(0..free.len()))).collect()
@@ -337,9 +363,12 @@ fn planned(dice: &mut StdRng, kind: Kind, shape: &Shape, before: Option<&Planned
         Kind::StopShort => 20,
         Kind::Stop => dice.random_range(10..21),
         Kind::StopLong => dice.random_range(30..51),
-        Kind::Link(..) | Kind::PostgresStop | Kind::PostgresKill | Kind::SqlConnections | Kind::SqlPool => {
-            [4, 15, 25][dice.random_range(0..3)]
-        }
+        Kind::Link(..)
+        | Kind::Network(_)
+        | Kind::PostgresStop
+        | Kind::PostgresKill
+        | Kind::SqlConnections
+        | Kind::SqlPool => [4, 15, 25][dice.random_range(0..3)],
         _ => dice.random_range(12..22),
     };
     let unit = if matches!(kind, Kind::StopShort | Kind::Stop | Kind::StopLong) { shape.lease } else { hold };

@@ -3,7 +3,11 @@
 //! PostgreSQL runs without `fsync`: whatever is killed here, the system lives on and keeps what it was given. This is
 //! about processes that die, not about power that fails.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -15,6 +19,7 @@ use tokio::{
 use super::{
     clock::Wall,
     moment,
+    net::Net,
     node::Node,
     plan::{Kind, OnStale, Plan, Planned, Shape},
     tables::{PASSWORDS, Tables},
@@ -76,14 +81,22 @@ pub(super) struct World {
 
 impl World {
     /// Starts everything, and waits until it is ready.
-    pub(super) async fn start(plan: &Plan, server: &Arc<Server>, wall: Option<&Wall>) -> Result<Self, Failure> {
+    ///
+    /// `has_nets`: each node has a network of its own.
+    pub(super) async fn start(
+        plan: &Plan,
+        server: &Arc<Server>,
+        wall: Option<&Wall>,
+        has_nets: bool,
+    ) -> Result<Self, Failure> {
         let shape = &plan.shape;
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build()?;
         let url = database(server).await;
         let redis = if shape.has_redis { Some(Replicated::start().await) } else { None };
         let mut world = Self { shape: shape.clone(), server: Arc::clone(server), url, redis, nodes: Vec::new(), http };
         for number in 0..shape.nodes {
-            let node = world.node_of(number).await?;
+            let net = if has_nets { Some(block_in_place(|| Net::new(number))?) } else { None };
+            let mut node = world.node_of(number, net).await?;
             let is_victim = |planned: &Planned| planned.kind == Kind::NodeClock && planned.victims.contains(&number);
             if let Some(wall) = wall.filter(|_| plan.faults.iter().any(is_victim)) {
                 let variables = wall.environment().into_iter().map(|(name, value)| format!("{name}={value}"));
@@ -98,12 +111,15 @@ impl World {
         Ok(world)
     }
 
-    async fn node_of(&self, number: u8) -> Result<Node, Failure> {
+    async fn node_of(&self, number: u8, net: Option<Net>) -> Result<Node, Failure> {
         let shape = &self.shape;
         let mut node = Node::new(number, Vec::new())?;
         for limit in LIMITS {
             node.set(&format!("LIMITS__{limit}"), "100000");
         }
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (own, stores) = net.as_ref().map_or((local, local), |net| (net.node(), net.host()));
+        node.wrap(net.as_ref().map(Net::wrapper).unwrap_or_default());
         let seconds = |span: Duration| format!("{}s", span.as_secs());
         let on_stale = match shape.on_stale {
             OnStale::Deny => "deny",
@@ -111,8 +127,10 @@ impl World {
             OnStale::ServeFor => "serve_for",
         };
         for (name, value) in [
-            ("HTTP__LISTEN", "127.0.0.1:0"),
-            ("MANAGEMENT__LISTEN", "127.0.0.1:0"),
+            ("HTTP__LISTEN", &*format!("{own}:0")),
+            ("MANAGEMENT__LISTEN", &format!("{own}:0")),
+            // Needed where it does not listen on loopback.
+            ("MANAGEMENT__TOKEN", KEY),
             ("TOKENS__ACCESS_TTL", &seconds(shape.access_ttl)),
             ("SESSIONS__REFRESH_GRACE", &seconds(shape.refresh_grace)),
             // A login beyond it would end the oldest session, and nobody would have asked for that.
@@ -128,15 +146,16 @@ impl World {
             node.set(name, value);
         }
         node.set("TOKENS__KEY_ENCRYPTION_KEY", KEY);
-        let sql = Chaos::start(self.server.port()).await;
+        let sql = Chaos::start_at(stores, self.server.port()).await;
         let database = self.url.rsplit('/').next().unwrap_or_default();
-        node.set("DATABASE__URL", &format!("postgres://{ROLE}@127.0.0.1:{}/{database}", sql.port()));
+        node.set("DATABASE__URL", &format!("postgres://{ROLE}@{stores}:{}/{database}", sql.port()));
         node.sql = Some(sql);
         if let Some(redis) = &self.redis {
-            let chaos = Chaos::start(redis.primary.port()).await;
-            node.set("REDIS__URL", &format!("redis://127.0.0.1:{}", chaos.port()));
+            let chaos = Chaos::start_at(stores, redis.primary.port()).await;
+            node.set("REDIS__URL", &format!("redis://{stores}:{}", chaos.port()));
             node.redis = Some(chaos);
         }
+        node.net = net;
         Ok(node)
     }
 
@@ -212,6 +231,7 @@ impl World {
                 network.set(Mode::Pass);
             }
             node.signal(Signal::CONT);
+            troubles.extend(node.net.as_ref().and_then(|net| net.works().err()));
             if !node.is_alive() {
                 troubles.push(format!("node {} has ended by itself: {}", node.number, node.last_words()));
                 node.kill();

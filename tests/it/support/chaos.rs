@@ -1,6 +1,10 @@
 //! A network that misbehaves, between a node and its SQL or Redis.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -59,7 +63,12 @@ pub(crate) struct Chaos {
 impl Chaos {
     /// In front of a server on loopback.
     pub(crate) async fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), server).await
+    }
+
+    /// The same, at another address of this machine.
+    pub(crate) async fn start_at(address: IpAddr, server: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (net, seen) = watch::channel(Net { mode: Mode::Pass, server });
         let mut tasks = JoinSet::new();

@@ -28,7 +28,7 @@ folder=$1; shift
 "$@" >"$folder/log" 2>&1 &
 server=$!
 read -r word
-kill -INT $server 2>/dev/null
+kill -INT $server
 wait $server
 [ "$word" = stop ] || rm -rf "$folder"
 "#;
@@ -72,14 +72,17 @@ impl Server {
         let mut keeper = as_nobody(Path::new("/bin/sh"))
             .args(["-c", KEEPER, "keeper"])
             .arg(&self.folder)
+            .arg("env")
+            .args(self.environment.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")))
             .arg(program("postgres"))
             .arg("-D")
             .arg(self.folder.join("data"))
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-k", ""])
             // No disk here survives a test; what must be durable is another matter.
             .args(["-c", "fsync=off", "-c", "max_connections=300", "-c", "shared_buffers=32MB"])
-            .envs(self.environment.lock().unwrap().clone())
             .stdin(Stdio::piped())
+            // Where it would say that its child was killed.
+            .stderr(Stdio::null())
             .spawn()
             .expect("a shell");
         let pipe = keeper.stdin.take().expect("a pipe");
@@ -123,7 +126,7 @@ impl Server {
         self.stop();
     }
 
-    /// What is in the environment of the server from its next start on.
+    /// What is in the environment of the server, and of nothing else that starts it, from its next start on.
     pub(crate) fn set_environment(&self, environment: Vec<(String, String)>) {
         *self.environment.lock().unwrap() = environment;
     }
