@@ -302,7 +302,11 @@ mod tests {
             assert_eq!(ledger.now().as_millis(), now);
         }
         manual.advance(Duration::from_secs(9));
-        assert_eq!(ledger.now().as_millis(), 1_023_000, "still: it was 10 s ahead of the latest that the ledger can be");
+        assert_eq!(
+            ledger.now().as_millis(),
+            1_023_000,
+            "still: it was 10 s ahead of the latest that the ledger can be"
+        );
         manual.advance(Duration::from_secs(2));
         assert_eq!(ledger.now().as_millis(), 1_024_000);
     }

@@ -72,7 +72,6 @@ pub(crate) struct Fault {
 
 /// What a fault permits while it is in force and for a while after, by the fault table. What it does not name, it does
 /// not permit.
-#[expect(clippy::struct_excessive_bools, reason = "each is a sentence of the table of faults")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a sentence of the table of faults")]
 pub(crate) struct Permits {

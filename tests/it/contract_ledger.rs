@@ -95,9 +95,10 @@ async fn each_scope_ends_exactly_what_it_names_also_after_a_reload(store: Store)
         (stranger, Some(Cause::Epoch)),
         (reborn, None),
     ] {
-        assert_eq!(node.ledger.cause(&presented, node.replica.applied()).await.unwrap(), cause, "{presented:?}");
+        assert_eq!(node.ledger.cause(&presented, node.replica.cursor()).await.unwrap(), cause, "{presented:?}");
     }
-    let behind = node.ledger.cause(&reborn, Seq(99)).await.unwrap_err();
+    let ahead = Cursor { seq: Seq(99), ..node.replica.cursor() };
+    let behind = node.ledger.cause(&reborn, ahead).await.unwrap_err();
     assert!(behind.is_temporary(), "{behind}");
 }
 
