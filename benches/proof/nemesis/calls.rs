@@ -17,8 +17,9 @@ use super::{
 };
 use crate::history::{Answer, Asked, Event, Receipt, Session, Ticket, Token, User};
 
-/// How long a check may take before its client gives it up: a few of its kind take milliseconds.
-pub(super) const CHECK: Duration = Duration::from_secs(5);
+/// How long a check may take before its client gives it up: most take milliseconds, and one that asks a database which
+/// takes no connection takes the 5 s that the pool waits for one.
+pub(super) const CHECK: Duration = Duration::from_secs(10);
 
 /// How long an act may take: more than the bound of P2 for the longest hold here (4 s: 5.25 s), the service's own limit
 /// for a request (30 s) not reached.

@@ -56,7 +56,7 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     let scene = Arc::new(Scene::new(Arc::clone(&world), wall));
 
     let clients = Clients::begin(&caller, (plan.seed, plan.episode), plan.shape.nodes, plan.shape.reuses);
-    let (warm, most) = if plan.is_brief { (WARM / 3, SAMPLE / 4) } else { (WARM, SAMPLE) };
+    let (warm, most) = if plan.is_brief { (WARM / 3, SAMPLE / 8) } else { (WARM, SAMPLE) };
     sleep(warm).await;
     scene.suffers(plan).await;
     let mut trouble = world.heal().await;
@@ -69,7 +69,7 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     trouble.extend(Box::pin(world.kill_and_start_everything()).await.err());
     let restarted = Some(moment());
     sweep(&caller, most, &mut dice).await;
-    if plan.shape.reuses {
+    if plan.shape.reuses && !plan.is_brief {
         try_old_tickets(&caller).await;
         sweep(&caller, most, &mut dice).await;
     }

@@ -137,7 +137,8 @@ impl Scene {
             Kind::SqlPool => self.locks(lasts).await,
             Kind::PostgresStop => self.stops_postgres(lasts).await,
             Kind::PostgresKill => self.kills_postgres(lasts).await,
-            Kind::PostgresRestore => self.restores(lasts).await,
+            Kind::PostgresRestore => Box::pin(self.restores(lasts)).await,
+            Kind::PostgresAnew => Box::pin(self.begins_anew(lasts)).await,
             Kind::SqlClockAhead => self.moves_clock(planned, &[3600], true).await,
             Kind::SqlClockBack => self.moves_clock(planned, &[-3600], true).await,
             Kind::NodeClock => self.moves_clock(planned, &[3600, -3600], false).await,
@@ -164,7 +165,7 @@ impl Scene {
         self.note(Fault { name, nodes, began, in_force, healing, healed, permits });
     }
 
-    async fn is_back(&self, number: u8) {
+    pub(super) async fn is_back(&self, number: u8) {
         let node = self.world.node(number);
         let back = match node.revive().await {
             Ok(()) => self.world.is_ready_in_time(node).await,

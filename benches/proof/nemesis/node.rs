@@ -145,6 +145,16 @@ impl Node {
         }
     }
 
+    /// Runs another command of the program on its folder.
+    pub(super) fn command(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(KICKOUT);
+        command.args(arguments).env_clear().env("KICKOUT__DATA_DIR", self.data()).current_dir(self.folder.path());
+        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let output = command.envs(settings).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+        let words = || format!("kickout {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        if output.status.success() { Ok(()) } else { Err(words()) }
+    }
+
     fn launch(&self) -> std::io::Result<(u32, String)> {
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         life.launches += 1;

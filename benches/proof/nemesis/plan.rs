@@ -45,6 +45,8 @@ pub(super) enum Kind {
     PostgresKill,
     /// PostgreSQL comes back with what it had a while ago.
     PostgresRestore,
+    /// The same, and the operator says so: whatever was issued before is dead.
+    PostgresAnew,
     /// PostgreSQL's wall clock goes forward by an hour.
     SqlClockAhead,
     /// PostgreSQL's wall clock goes back by an hour.
@@ -91,7 +93,7 @@ const FORMS: [(Form, &str); 6] = [
 
 const STORES: [(Store, &str); 3] = [(Store::Sql, "sql"), (Store::Redis, "redis"), (Store::Both, "stores")];
 
-const OTHERS: [(Kind, &str); 22] = [
+const OTHERS: [(Kind, &str); 23] = [
     (Kind::Kill, "kill-9"),
     (Kind::StopShort, "sigstop-short"),
     (Kind::Stop, "sigstop"),
@@ -110,6 +112,7 @@ const OTHERS: [(Kind, &str); 22] = [
     (Kind::PostgresStop, "postgres-stop"),
     (Kind::PostgresKill, "postgres-kill-9"),
     (Kind::PostgresRestore, "postgres-restore"),
+    (Kind::PostgresAnew, "postgres-restored"),
     (Kind::SqlClockAhead, "sql-clock-ahead"),
     (Kind::SqlClockBack, "sql-clock-back"),
     (Kind::NodeClock, "node-clock"),
@@ -170,6 +173,7 @@ impl Kind {
             | Self::PostgresStop
             | Self::PostgresKill
             | Self::PostgresRestore
+            | Self::PostgresAnew
             | Self::SqlClockAhead
             | Self::SqlClockBack => Hold::Postgres,
             Self::TtlLowered => Hold::All,

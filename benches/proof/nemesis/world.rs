@@ -192,8 +192,17 @@ impl World {
         let call = async |name: String| {
             let url = format!("http://{}/v1/auth/signup", self.nodes[0].door().public);
             let body = json!({"username": name, "password": PASSWORDS[0]});
-            let answer = self.http.post(url).json(&body).send().await.map_err(|error| error.to_string())?;
-            if answer.status() == 201 { Ok(name) } else { Err(answer.text().await.unwrap_or_default()) }
+            let mut said = String::new();
+            for _ in 0..50 {
+                let answer = self.http.post(&url).json(&body).send().await.map_err(|error| error.to_string())?;
+                // Somebody else's work may make everything slow at first; and what was answered late may be done.
+                if answer.status() == 201 || answer.status() == 409 {
+                    return Ok(name);
+                }
+                said = answer.text().await.unwrap_or_default();
+                sleep(Duration::from_millis(200)).await;
+            }
+            Err(said)
         };
         for name in all((0..USERS).map(|i| Box::pin(call(format!("user-{i}"))))).await {
             tables.add_user(name?);

@@ -9,7 +9,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{NO_LEDGER, NOTHING, SLOW_LEDGER, Scene};
+use super::{AWAY, NO_LEDGER, NOTHING, SLOW_LEDGER, Scene};
 use crate::{
     history::Permits,
     nemesis::{
@@ -19,6 +19,7 @@ use crate::{
     support::{
         chaos::Mode,
         postgres::{self, Server},
+        wait::all,
     },
 };
 
@@ -167,8 +168,8 @@ impl Scene {
         self.during(("postgres-kill-9", &[], NO_LEDGER), kill, sleep(lasts), resume).await;
     }
 
-    /// A copy is made of the stopped server; a while later it becomes that again.
-    pub(super) async fn restores(&self, lasts: Duration) {
+    /// A copy is made of the stopped server. When it was made.
+    async fn backs_up(&self) -> u64 {
         let since = moment();
         let stop = async {
             self.postgres(|server| {
@@ -178,15 +179,45 @@ impl Scene {
         };
         let resume = async { self.postgres(Server::resume) };
         self.during(("postgres-stop", &[], NO_LEDGER), stop, std::future::ready(()), resume).await;
+        since
+    }
+
+    fn becomes_the_copy(&self) {
+        self.postgres(|server| {
+            server.stop();
+            server.restore();
+        });
+    }
+
+    /// The server becomes what it was a while ago, and nobody tells the nodes.
+    pub(super) async fn restores(&self, lasts: Duration) {
+        let since = self.backs_up().await;
         sleep(lasts).await;
         let permits = Permits { loses_since: Some(since), ..NO_LEDGER };
-        let stop = async {
-            self.postgres(|server| {
-                server.stop();
-                server.restore();
-            });
-        };
+        let stop = async { self.becomes_the_copy() };
         let resume = async { self.postgres(Server::resume) };
         self.during(("postgres-restore", &[], permits), stop, std::future::ready(()), resume).await;
+    }
+
+    /// The same as an operator does it: the nodes are stopped, the server becomes what it was, the command says so, and
+    /// the nodes are started.
+    pub(super) async fn begins_anew(&self, lasts: Duration) {
+        let since = self.backs_up().await;
+        sleep(lasts).await;
+        let permits = Permits { loses_since: Some(since), ends_everything: true, cuts_ledger: true, ..AWAY };
+        let nodes = self.world.nodes();
+        let stop = async {
+            all(nodes.iter().map(|node| Box::pin(node.stop()))).await;
+            self.becomes_the_copy();
+        };
+        let begin = async {
+            self.postgres(Server::resume);
+            if let Err(why) = block_in_place(|| nodes[0].command(&["restored", "--yes"])) {
+                self.trouble(why);
+            }
+            all(nodes.iter().map(|node| Box::pin(self.is_back(node.number)))).await;
+        };
+        let what = ("postgres-restored", &[][..], permits);
+        self.during(what, Box::pin(stop), std::future::ready(()), Box::pin(begin)).await;
     }
 }
