@@ -26,8 +26,8 @@ const SECOND_HANDS: u32 = 100;
 const FIRST_CHECKER: u32 = 200;
 pub(super) const SWEEPERS: u32 = 1000;
 
-/// Sessions that are kept alive, so that there is always something to end.
-const CROWD: usize = 30;
+/// Sessions that are kept alive, so that there is always something to end: with fewer, most acts are logins.
+const CROWD: usize = 20;
 
 /// Who is at work.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Actor {
 
     async fn acts(&mut self) {
         let node = self.node();
-        if self.caller.tables.count_living() < CROWD {
+        if self.caller.tables.count_living() < CROWD && self.dice.random_bool(0.7) {
             return self.logs_in(node).await;
         }
         match self.dice.random_range(0..100) {

@@ -215,6 +215,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_server_that_is_killed_comes_back_with_what_it_had_and_in_its_next_environment() {
+        let server = Server::start();
+        let url = server.database().await;
+        run(&url, "CREATE TABLE things (n int); INSERT INTO things VALUES (1)").await;
+        server.set_environment(vec![("KICKOUT_MARK".to_owned(), "here".to_owned())]);
+        server.kill_9();
+        assert!(PgConnection::connect(&url).await.is_err());
+        server.resume();
+        assert_eq!(number(&url, "SELECT count(*) FROM things").await, 1);
+        let file = fs::read_to_string(server.folder.join("data").join("postmaster.pid")).unwrap();
+        let environment = fs::read(format!("/proc/{}/environ", file.lines().next().unwrap())).unwrap();
+        assert!(environment.split(|byte| *byte == 0).any(|word| word == b"KICKOUT_MARK=here"));
+    }
+
+    #[tokio::test]
     async fn a_restored_server_has_what_it_had_then_and_no_more() {
         let server = Server::start();
         let url = server.database().await;
