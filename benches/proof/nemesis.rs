@@ -123,9 +123,14 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
     if let (Between::Netns, Err(why)) = (options.net, &net) {
         return Err(why.clone().into());
     }
-    let (kinds, skipped) = kinds(options, &net);
+    // What is planned does not depend on what this machine can do: the same number is the same episode everywhere.
+    let kinds = if options.only.is_empty() { Kind::all() } else { options.only.clone() };
+    let skipped = missing(&kinds, &net);
     for (kind, why) in &skipped {
         command::tell(&format!("without {kind}: {why}"))?;
+    }
+    if skipped.len() == kinds.len() {
+        return Err("nothing of this can be had here".into());
     }
     judge::self_check()?;
     let mut server = Arc::new(block_in_place(Server::start));
@@ -136,11 +141,15 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
         net: if net.is_ok() { "netns" } else { "proxy" }.to_owned(),
         took_seconds: 0.0,
         episodes: Vec::new(),
-        skipped: skipped.into_iter().map(|(kind, why)| (kind.to_string(), why)).collect(),
+        skipped: skipped.iter().map(|(kind, why)| (kind.to_string(), why.clone())).collect(),
     };
     let (mut number, mut failed, since) = (options.episode.unwrap_or(options.from), 0, moment());
     while goes_on(options, number, kinds.len(), since) {
         let plan = if options.smoke { brief(options.seed) } else { plan(options.seed, number, &kinds) };
+        number += 1;
+        if plan.faults.iter().any(|planned| skipped.iter().any(|(kind, _)| *kind == planned.kind)) {
+            continue;
+        }
         let ended = held(&plan, &server, net.is_ok()).await;
         if ended.is_err() && !options.smoke {
             // Who knows what has become of it.
@@ -149,7 +158,6 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
         if !tell(options, &plan, ended, &mut results)? {
             failed += 1;
         }
-        number += 1;
     }
     clock::sweep();
     results.took_seconds = Duration::from_nanos(moment() - since).as_secs_f64();
@@ -167,19 +175,14 @@ async fn held(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Result<Ended
     task.join_next().await.ok_or("nothing was held")??
 }
 
-/// The faults that the run is about, and those that cannot be had here.
-fn kinds(options: &Options, net: &Result<(), String>) -> (Vec<Kind>, Vec<(Kind, String)>) {
-    let wanted = if options.only.is_empty() { Kind::all() } else { options.only.clone() };
-    let mut skipped = Vec::new();
-    let can_be_had = |kind: &Kind| {
-        let had = match kind {
-            Kind::SqlClockAhead | Kind::SqlClockBack | Kind::NodeClock => Wall::new().map(drop),
-            Kind::Network(_) => net.clone(),
-            _ => Ok(()),
-        };
-        had.map_err(|why| skipped.push((*kind, why))).is_ok()
+/// The faults that cannot be had here, and why.
+fn missing(kinds: &[Kind], net: &Result<(), String>) -> Vec<(Kind, String)> {
+    let had = |kind: Kind| match kind {
+        Kind::SqlClockAhead | Kind::SqlClockBack | Kind::NodeClock => Wall::new().map(drop),
+        Kind::Network(_) => net.clone(),
+        _ => Ok(()),
     };
-    (wanted.into_iter().filter(can_be_had).collect(), skipped)
+    kinds.iter().filter_map(|&kind| Some((kind, had(kind).err()?))).collect()
 }
 
 fn goes_on(options: &Options, number: u32, kinds: usize, since: u64) -> bool {
@@ -200,11 +203,12 @@ fn goes_on(options: &Options, number: u32, kinds: usize, since: u64) -> bool {
 fn tell(options: &Options, plan: &Plan, ended: Result<Ended, Failure>, results: &mut Results) -> Result<bool, Failure> {
     let faults: Vec<String> = plan.faults.iter().map(|planned| planned.kind.to_string()).collect();
     let name = format!("episode {} ({})", plan.episode, faults.join(" and "));
+    let net = results.net.clone();
     let again = || {
         let only: Vec<String> = options.only.iter().map(ToString::to_string).collect();
         let only = if only.is_empty() { String::new() } else { format!(" --only {}", only.join(",")) };
         format!(
-            "cargo bench --profile dev --bench proof -- nemesis --seed {} --episode {}{only}",
+            "cargo bench --profile dev --bench proof -- nemesis --net {net} --seed {} --episode {}{only}",
             plan.seed, plan.episode
         )
     };
