@@ -94,6 +94,11 @@ async fn every_token_is_dead_at_every_border_and_counted_once(store: Store) {
     // A load reads all of it.
     office.node.replica.load(&office.node.ledger).await.unwrap();
     assert_eq!(office.node.replica.filter().entries, all + 1);
+    // Its last part was there before, under an older number.
+    let ids: Vec<Uuid> = (0..PART).map(|_| TokenId::random().uuid()).chain([id]).collect();
+    let mixed = office.revoke(ManyKind::Token, &ids).await;
+    assert_eq!(mixed.counts, counts(u32::try_from(PART).unwrap(), 1, 0));
+    assert!(mixed.seq > twice.seq && mixed.seq == office.node.replica.applied(), "{mixed:?}");
 }
 
 async fn sessions_end_and_users_are_logged_out(store: Store) {

@@ -96,6 +96,24 @@ async fn an_already_ended_session_waits_like_any_other() {
     assert_eq!((&done["already"], &done["complete"]), (&json!(true), &json!(true)));
 }
 
+/// One that everybody has long known to be over does not speak for the one that ends now.
+#[tokio::test]
+async fn a_logout_of_several_sessions_waits_for_each_of_them() {
+    let url = postgres::Server::shared().database().await;
+    let node = node(&url, Duration::ZERO, OnStale::Deny).await;
+    let user = node.sign_up("ada").await;
+    let (over, live) = (user.log_in_for_bearer().await, user.log_in_for_bearer().await);
+    node.post("/v1/auth/logout").bearer(&over.access()).await.expect(200);
+    // It has died after that, and could go on for long.
+    a_dead_node(&url).await;
+    postgres::run(&url, "UPDATE nodes SET applied = (SELECT seq FROM head), hold = 60000 WHERE name = 'dead'").await;
+    let logout = || node.post("/v1/auth/logout").bearer(&over.access());
+    let alone = logout().header("prefer", "wait=5").await.expect(200).json();
+    assert_eq!((&alone["already"], &alone["complete"]), (&json!(true), &json!(true)));
+    let both = logout().json(&json!({"refresh_token": live.refresh()})).header("prefer", "wait=1").await.expect(202);
+    assert_eq!(both.json()["complete"], false, "{both}");
+}
+
 #[tokio::test]
 async fn a_route_of_forward_auth_has_its_own_policy_when_the_lease_is_over() {
     let server = postgres::Server::start();

@@ -11,12 +11,13 @@ use kickout::{
     database::Database,
     ids::{Generation, KeyId, NodeId, Seq, SessionId, Subject, TokenId},
     revocation::{
-        Act, Checker, Ignorance, Presented, Receipt, Revoker, Strategy, Verdict,
+        Act, Checker, Ignorance, Patience, Presented, Receipt, Revoker, Strategy, Verdict,
+        bulk::PART,
         feed::Cursor,
         filter::Settings,
         herald::Herald,
         lease::{Nodes, wait},
-        ledger::Ledger,
+        ledger::{Ledger, ManyKind},
         node::{self, Node},
         sync::Replica,
     },
@@ -24,6 +25,7 @@ use kickout::{
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::support::{
     ledger::{session, user},
@@ -177,6 +179,25 @@ async fn acts_that_share_a_commit_wait_for_the_last_number_of_all_of_them() {
     // Both wait when the recorder comes: nothing else runs in between on this one thread.
     let (again, now) = tokio::join!(writer.revoke(&before), writer.revoke(&someone));
     assert!(again.already && again.complete && now.complete && now.seq > again.seq, "{again:?} {now:?}");
+    assert_eq!(dead.verdict(&someone).await, Verdict::Unknown(Ignorance::Stale), "it has stopped by itself");
+    writer.leave().await;
+}
+
+/// The first of them was there already, under a number that the dead node has acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_waits_for_each_of_its_parts() {
+    let url = postgres::Server::shared().database().await;
+    let writer = Member::start(&url, "writer", true).await;
+    let mut dead = Member::start(&url, "dead", true).await;
+    let mut ids: Vec<Uuid> = (0..PART).map(|_| TokenId::random().uuid()).collect();
+    let bulk = async |ids: &[Uuid]| writer.revoker.revoke_bulk(ManyKind::Token, ids, Patience::Complete).await.unwrap();
+    let first = bulk(&ids).await;
+    assert_eq!((first.applied.nodes, first.applied.of), (2, 2));
+    let someone = writer.someone();
+    assert_eq!(dead.verdict(&someone).await, Verdict::Active);
+    dead.die();
+    ids.push(someone.token.uuid());
+    assert!(bulk(&ids).await.complete);
     assert_eq!(dead.verdict(&someone).await, Verdict::Unknown(Ignorance::Stale), "it has stopped by itself");
     writer.leave().await;
 }

@@ -274,9 +274,13 @@ async fn a_session_that_lives_on_refreshes_with_what_it_had() {
     let app = TestApp::start().await;
     let alice = app.sign_up("alice").await;
     let (kept, other) = (alice.log_in_for_bearer().await, alice.log_in_for_bearer().await);
+    let generation = || claims(&kept.access())["gen"].as_i64().unwrap();
+    let before = generation();
     kept.log_out_elsewhere().await;
+    assert_eq!(generation(), before + 1, "its token needs no exception");
     kept.renew().await;
     kept.change_password(&alice, NEW_PASSWORD).await;
+    assert_eq!(generation(), before + 2);
     kept.renew().await;
     app.accepts(&kept.access()).await;
     is_over(&other.refreshing().await);

@@ -520,6 +520,25 @@ async fn a_redis_that_was_emptied_lets_nobody_back_in_and_logs_nobody_out() {
     }
 }
 
+/// Each request looks the session up, and finds that it has ended.
+#[tokio::test]
+async fn a_session_that_has_ended_is_let_in_nowhere_where_sessions_are_looked_up() {
+    for strategy in [kickout::config::Strategy::SessionSql, kickout::config::Strategy::SessionRedis] {
+        let redis = Redis::start();
+        let app = TestApp::start_with(|config| {
+            config.redis.url = redis.url().into();
+            config.revocation.strategy = strategy;
+        })
+        .await;
+        let user = app.sign_up("ada").await;
+        let (stays, goes) = (user.log_in_for_bearer().await, user.log_in_for_bearer().await);
+        app.accepts(&goes.access()).await;
+        app.post("/v1/auth/logout").bearer(&goes.access()).await.expect(200);
+        app.refuses(&goes.access()).await;
+        app.accepts(&stays.access()).await;
+    }
+}
+
 /// Whoever recorded it may have ended before the store was told, and the receipt that finds it done speaks for it.
 #[tokio::test]
 async fn a_receipt_that_says_already_has_told_redis_again() {
