@@ -25,9 +25,24 @@ use crate::support::{
 
 const KEY: &str = "6b69636b6f75742d7468652d74657374732d6b65792d6f662d33322d62797465";
 
-/// Statements of the service that wait for somebody else's lock.
-const WAITING: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+/// How many statements of one kind wait for somebody else's lock. Others may wait, too: the node has tasks of its own.
+macro_rules! waiting {
+    ($like:literal) => {
+        concat!(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE wait_event_type = 'Lock' AND datname = current_database() AND query LIKE '",
+            $like,
+            "'"
+        )
+    };
+}
+
+/// An act that has done all but take its number.
+const ACT: &str = waiting!("SELECT%highest_generation%FOR UPDATE%");
+/// The write of a login.
+const LOGIN: &str = waiting!("INSERT INTO sessions%");
+/// The write of a refresh.
+const REFRESH: &str = waiting!("UPDATE sessions%counter%");
 
 /// A node on a database of its own, and somebody who is logged in.
 struct Stand {
@@ -76,9 +91,9 @@ impl Stand {
         self.hold("SELECT seq FROM head FOR UPDATE").await
     }
 
-    /// Waits until so many statements wait, or nothing is left to wait for.
-    async fn until_waiting<T>(&self, count: i64, task: &Task<T>) {
-        eventually!(task.0.is_finished() || postgres::number(&self.url, WAITING).await == count);
+    /// Waits until a task waits for a lock, or is over without.
+    async fn until_waiting<T>(&self, statement: &'static str, task: &Task<T>) {
+        eventually!(task.0.is_finished() || postgres::number(&self.url, statement).await > 0);
     }
 
     fn sessions(&self) -> Sessions {
@@ -161,7 +176,7 @@ async fn a_token_is_as_old_as_its_request_however_long_its_write_waits() {
 
     let (hold, before) = (stand.hold(&user).await, stand.app.sessions().clock().now());
     let login = stand.log_in();
-    stand.until_waiting(1, &login).await;
+    stand.until_waiting(LOGIN, &login).await;
     clock.advance(hour);
     hold.let_go().await;
     let claims = login.end().await.unwrap().access.claims;
@@ -169,7 +184,7 @@ async fn a_token_is_as_old_as_its_request_however_long_its_write_waits() {
 
     let (hold, before) = (stand.hold_session().await, stand.app.sessions().clock().now());
     let refresh = stand.refresh();
-    stand.until_waiting(1, &refresh).await;
+    stand.until_waiting(REFRESH, &refresh).await;
     clock.advance(hour);
     hold.let_go().await;
     let claims = refresh.end().await.unwrap().granted.access.claims;
@@ -182,9 +197,9 @@ async fn a_login_waits_for_the_act_that_ends_its_user() {
     let stand = Stand::start().await;
     let hold = stand.hold_head().await;
     let act = stand.act(Act::Subject { subject: stand.subject, keep: None });
-    stand.until_waiting(1, &act).await;
+    stand.until_waiting(ACT, &act).await;
     let login = stand.log_in();
-    stand.until_waiting(2, &login).await;
+    stand.until_waiting(LOGIN, &login).await;
     hold.let_go().await;
     let opened = login.end().await.unwrap();
     act.end().await;
@@ -203,7 +218,7 @@ async fn a_refresh_that_was_overtaken_does_not_turn_the_family_back() {
     );
     let hold = stand.hold(&overtake).await;
     let refresh = stand.refresh();
-    stand.until_waiting(1, &refresh).await;
+    stand.until_waiting(REFRESH, &refresh).await;
     hold.commit().await;
     let refused = refresh.end().await;
     assert!(matches!(refused, Err(Error::Reused)), "{refused:?}");
@@ -216,9 +231,9 @@ async fn a_refresh_that_waited_for_new_roles_carries_them() {
     let hold = stand.hold_head().await;
     let roles = vec!["auditor".to_owned()];
     let act = stand.act(Act::Roles { subject: stand.subject, roles: roles.clone() });
-    stand.until_waiting(1, &act).await;
+    stand.until_waiting(ACT, &act).await;
     let refresh = stand.refresh();
-    stand.until_waiting(2, &refresh).await;
+    stand.until_waiting(REFRESH, &refresh).await;
     hold.let_go().await;
     let access = refresh.end().await.unwrap().granted.access;
     act.end().await;
@@ -231,9 +246,9 @@ async fn a_refresh_that_waited_for_the_end_of_its_session_is_refused() {
     let stand = Stand::start().await;
     let hold = stand.hold_head().await;
     let act = stand.act(Act::Session { session: stand.session(), of: None });
-    stand.until_waiting(1, &act).await;
+    stand.until_waiting(ACT, &act).await;
     let refresh = stand.refresh();
-    stand.until_waiting(2, &refresh).await;
+    stand.until_waiting(REFRESH, &refresh).await;
     hold.let_go().await;
     let refused = refresh.end().await;
     assert!(matches!(refused, Err(Error::Credential(AuthError::Ended(_)))), "{refused:?}");
@@ -246,7 +261,7 @@ async fn a_refresh_that_was_overtaken_by_the_end_of_everything_gives_nothing_tha
     let stand = Stand::start().await;
     let hold = stand.hold_session().await;
     let refresh = stand.refresh();
-    stand.until_waiting(1, &refresh).await;
+    stand.until_waiting(REFRESH, &refresh).await;
     stand.act(Act::Everything).end().await;
     hold.let_go().await;
     if let Ok(renewed) = refresh.end().await {
