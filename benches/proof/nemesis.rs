@@ -233,7 +233,8 @@ fn tell(options: &Options, plan: &Plan, ended: Result<Ended, Failure>, results: 
             command::tell(&format!("kept in {}", folder.display()))?;
         }
     }
-    command::tell(&format!("{name}: {}", line(&ended.summary, ended.history.events.len())))?;
+    let operations = (!options.smoke).then_some(ended.history.events.len());
+    command::tell(&format!("{name}: {}", line(&ended.summary, operations)))?;
     if !is_clean {
         command::tell(&format!(
             "{}{}\n  again: {}",
@@ -247,9 +248,10 @@ fn tell(options: &Options, plan: &Plan, ended: Result<Ended, Failure>, results: 
 }
 
 /// What an episode was, in a line.
-fn line(summary: &EpisodeSummary, operations: usize) -> String {
+fn line(summary: &EpisodeSummary, operations: Option<usize>) -> String {
     let how = if summary.is_clean() { "as promised" } else { "BROKEN" };
-    format!("{operations} operations in {:.0} s, {how}", summary.took_seconds)
+    let figures = |operations| format!("{operations} operations in {:.0} s, ", summary.took_seconds);
+    operations.map(figures).unwrap_or_default() + how
 }
 
 /// Of the servers that are used.

@@ -140,7 +140,7 @@ impl Conductor {
             took_seconds: healed.saturating_sub(began).as_secs_f64(),
             back_after_seconds: self.weather.now().saturating_sub(healed).as_secs_f64(),
         };
-        tell(&format!("{struck:?}"))?;
+        tell(&format!("{:?}, and back to how it was", struck.fault))?;
         self.struck.push(struck);
         Ok(())
     }
