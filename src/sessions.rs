@@ -450,7 +450,7 @@ impl Sessions {
     }
 
     async fn identify_refresh(&self, claimed: &refresh::Claimed) -> Result<Option<Identity>, Error> {
-        let Some((subject, secret)) = self.0.devices.secret_of(claimed.session, self.0.checker.applied()).await? else {
+        let Some((subject, secret)) = self.0.devices.secret_of(claimed.session, self.0.checker.cursor()).await? else {
             return Ok(None);
         };
         let is_ours = self.0.refresh.verify(claimed, &secret);

@@ -14,6 +14,7 @@ use super::{
     Cause, Ignorance, Presented, Target, Tier, Verdict,
     asked::Store,
     blocklist::{Blocklist, asked::Told},
+    feed::Cursor,
     filter::IDS_PER_CHECK,
     known::Exact,
     ledger::{Has, Ledger},
@@ -176,8 +177,8 @@ impl Checker {
 
     /// How far this node is.
     #[must_use]
-    pub fn applied(&self) -> Seq {
-        self.replica.applied()
+    pub fn cursor(&self) -> Cursor {
+        self.replica.cursor()
     }
 
     /// Why no token could be called good from memory now, if so.

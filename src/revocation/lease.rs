@@ -139,7 +139,7 @@ macro_rules! follows {
         )
     };
 }
-pub(super) use follows;
+pub(crate) use follows;
 
 impl Nodes {
     /// Nodes in this database.

@@ -436,7 +436,8 @@ impl Ledger {
         found.iter().map(|row| rows::key_id(&row.bytes("id")?)).collect()
     }
 
-    /// The floor over everything, and the signing keys that were ever taken back, as of `applied` at least.
+    /// The floor over everything, and the signing keys that were ever taken back, as of `applied` at least, for a store that
+    /// follows no history: a server that was replaced without being fenced, and has as many transactions, is believed.
     ///
     /// # Errors
     /// [`DatabaseError`], also if the ledger that answers does not know that much.

@@ -426,6 +426,7 @@ impl Node {
         if renewal.head.seq < cursor.seq || (renewal.head.seq == cursor.seq && renewal.head != cursor) {
             return Err(Failed::Broken);
         }
+        inner.reaches.saw_hold(renewal.max_hold);
         if !renewal.is_known_server {
             // Beat and tags say that what this node has is part of what that server has, so it goes on; what it cannot
             // tell is whether others are so lucky. Receipts wait for every hold until that is settled.
@@ -508,7 +509,6 @@ impl Node {
                 tracing::warn!(id = %member.id, name = member.name, "expelled a node that has not renewed");
             }
         }
-        inner.reaches.saw_hold(renewal.max_hold);
         if row.others.has_settled(renewal, inner.reaches.longest_hold(), now) {
             tracing::info!(
                 "the PostgreSQL server has been in charge for longer than any hold: receipts are quick again"

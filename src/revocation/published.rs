@@ -6,7 +6,7 @@
 //! | a renewal, when what it brought is applied | the lease, last |
 //! | a load | filter, swapped whole → `applied` → the number of loads → the state |
 //! | a check | the clock → the lease → the state → `applied` → floor, filter, revoked keys |
-//! | an exact look | the number of loads → `applied` → the ledger → the answer is stored |
+//! | an exact look | the number of loads → `applied` → the cursor, under its lock → the ledger → the answer is stored |
 //!
 //! Every write is a release, every read an acquire. So whoever reads a later thing of a line sees the earlier ones: an
 //! acknowledgement speaks of `applied`, a valid lease speaks of everything. `tests/loom` runs this code through all

@@ -16,7 +16,17 @@ use crate::{
 };
 
 use super::{KEEP_ENDED, Settings, expiry};
-use crate::users::{self, User};
+use crate::{
+    revocation::{feed::Cursor, lease},
+    users::{self, User},
+};
+
+/// Whether the history of the server that answers has stood where this node's has, by number and tag: `$2` and `$3`.
+macro_rules! knows {
+    () => {
+        concat!("CASE WHEN ", lease::follows!("$2", "$3"), " THEN h.seq + 1 ELSE 0 END AS knows")
+    };
+}
 
 /// Characters of a device's name at most.
 pub const MAX_DEVICE_CHARS: usize = 100;
@@ -230,38 +240,47 @@ impl Devices {
         rows.iter().map(|row| Ok(row.uuid("id")?.into())).collect()
     }
 
-    /// Whose a session is, and its secret; also if it has ended. For a node that has `applied` so much.
+    /// Whose a session is, and its secret; also if it has ended. For a node that has applied the ledger up to here.
     pub(super) async fn secret_of(
         &self,
         id: SessionId,
-        applied: Seq,
+        applied: Cursor,
     ) -> Result<Option<(Subject, [u8; 32])>, DatabaseError> {
-        let row = sql("SELECT h.seq AS head_seq, s.user_id, s.secret FROM head h LEFT JOIN sessions s ON s.id = $1")
-            .bind(id.uuid())
-            .fetch_one(&mut self.database.read().await?)
-            .await?;
-        is_current(&row, applied)?;
+        let row =
+            sql(concat!("SELECT ", knows!(), ", s.user_id, s.secret FROM head h LEFT JOIN sessions s ON s.id = $1"))
+                .bind(id.uuid())
+                .bind(applied.seq.0)
+                .bind(applied.tag.0)
+                .fetch_one(&mut self.database.read().await?)
+                .await?;
+        is_current(&row)?;
         let Some(user) = row.opt_uuid("user_id")? else { return Ok(None) };
         Ok(Some((user.into(), secret(&row, id)?)))
     }
 
-    /// A session and its user, as one snapshot; also if it has ended. For a node that has `applied` so much: a server that
-    /// another one has replaced knows of sessions what is true no more.
+    /// A session and its user, as one snapshot; also if it has ended. For a node that has applied the ledger up to here: a
+    /// server that another one has replaced knows of sessions what is true no more.
     pub(super) async fn family(
         &self,
         id: SessionId,
         epoch: LedgerId,
         now: Timestamp,
-        applied: Seq,
+        applied: Cursor,
     ) -> Result<Option<Family>, DatabaseError> {
-        let row = sql("SELECT s.secret, s.counter, s.rotated_at, s.burst_counter, s.burst_at, s.generation,
-                              s.expires_at, s.ended_at, h.ledger, h.floor, h.seq AS head_seq,
-                              u.id, u.name, u.roles, u.created_at, u.banned_at
-                       FROM head h LEFT JOIN sessions s ON s.id = $1 LEFT JOIN users u ON u.id = s.user_id")
+        let row = sql(concat!(
+            "SELECT ",
+            knows!(),
+            ", s.secret, s.counter, s.rotated_at, s.burst_counter, s.burst_at, s.generation,
+                    s.expires_at, s.ended_at, h.ledger, h.floor,
+                    u.id, u.name, u.roles, u.created_at, u.banned_at
+             FROM head h LEFT JOIN sessions s ON s.id = $1 LEFT JOIN users u ON u.id = s.user_id"
+        ))
         .bind(id.uuid())
+        .bind(applied.seq.0)
+        .bind(applied.tag.0)
         .fetch_one(&mut self.database.read().await?)
         .await?;
-        is_current(&row, applied)?;
+        is_current(&row)?;
         if row.opt_uuid("id")?.is_none() {
             return Ok(None);
         }
@@ -284,21 +303,27 @@ impl Devices {
         }))
     }
 
-    /// A session as a check sees it, in one statement. For a node that has `applied` so much.
+    /// A session as a check sees it, in one statement. For a node that has applied the ledger up to here.
     pub(super) async fn seen(
         &self,
         id: SessionId,
         epoch: LedgerId,
         now: Timestamp,
-        applied: Seq,
+        applied: Cursor,
     ) -> Result<Option<Seen>, DatabaseError> {
-        let row = sql("SELECT s.generation, s.expires_at, s.ended_at, h.ledger, h.floor, h.seq AS head_seq,
-                              u.id, u.roles, u.banned_at
-                       FROM head h LEFT JOIN sessions s ON s.id = $1 LEFT JOIN users u ON u.id = s.user_id")
+        let row = sql(concat!(
+            "SELECT ",
+            knows!(),
+            ", s.generation, s.expires_at, s.ended_at, h.ledger, h.floor, h.seq AS head_seq,
+                    u.id, u.roles, u.banned_at
+             FROM head h LEFT JOIN sessions s ON s.id = $1 LEFT JOIN users u ON u.id = s.user_id"
+        ))
         .bind(id.uuid())
+        .bind(applied.seq.0)
+        .bind(applied.tag.0)
         .fetch_one(&mut self.database.look().await?)
         .await?;
-        is_current(&row, applied)?;
+        is_current(&row)?;
         let Some(user) = row.opt_uuid("id")? else { return Ok(None) };
         let generation = row.int("generation")?;
         Ok(Some(Seen {
@@ -402,9 +427,9 @@ pub(super) fn burst(family: &Family, now: Timestamp, grace: Duration) -> (i64, T
     }
 }
 
-/// Refuses what a server says that does not know as much as this node.
-fn is_current(row: &Row, applied: Seq) -> Result<(), DatabaseError> {
-    if row.int("head_seq")? < applied.0 { Err(DatabaseError::behind()) } else { Ok(()) }
+/// Refuses what a server says whose history has not stood where this node's has.
+fn is_current(row: &Row) -> Result<(), DatabaseError> {
+    if row.int("knows")? == 0 { Err(DatabaseError::behind()) } else { Ok(()) }
 }
 
 fn secret(row: &Row, id: SessionId) -> Result<[u8; 32], DatabaseError> {

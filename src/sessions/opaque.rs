@@ -146,7 +146,7 @@ impl Sessions {
         if let Some(ignorance) = self.0.checker.ignorance(None) {
             return Err(AuthError::Unknown(ignorance));
         }
-        let (epoch, applied) = (self.0.ledger.id(), self.0.checker.applied());
+        let (epoch, applied) = (self.0.ledger.id(), self.0.checker.cursor());
         let (kept, seq) = match &opaque.place {
             Place::Redis(store) => {
                 let found = store.blocklist().session(epoch, named.session, named.subject).await;
@@ -167,7 +167,7 @@ impl Sessions {
                         return Err(AuthError::Unknown(Ignorance::Store));
                     }
                 };
-                (kept, applied)
+                (kept, applied.seq)
             }
             Place::Database => {
                 let look = || self.0.devices.seen(named.session, epoch, self.clock().now(), applied);

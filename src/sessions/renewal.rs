@@ -98,7 +98,7 @@ impl Sessions {
         let claimed = self.0.refresh.open(token).ok_or(Error::Credential(AuthError::Invalid))?;
         self.0.limits.refresh(claimed.session, client.source).await?;
         for _ in 0..LOOKS {
-            let (epoch, applied) = (self.0.ledger.id(), self.0.checker.applied());
+            let (epoch, applied) = (self.0.ledger.id(), self.0.checker.cursor());
             let family = self.0.devices.family(claimed.session, epoch, now, applied).await?;
             // A row that is gone was of a session that is over: to log in is all that is left to do.
             let family = family.ok_or(Error::Credential(OVER))?;

@@ -106,7 +106,11 @@ impl Reaches {
             *heard = Heard::default();
         }
         if !self.replica.has(at) {
-            heard.open.insert(id, at);
+            // Two ways lead here, and one may be slower.
+            let open = heard.open.entry(id).or_insert(at);
+            if open.seq < at.seq {
+                *open = at;
+            }
             return;
         }
         heard.note(id, at.seq);
@@ -186,10 +190,15 @@ impl Reaches {
 
     /// How far a revocation of the past has come. Complete if the nodes, read now from a settled server, all have it: that
     /// is rule R3 (a) for all. Read now, since what a renewal has found before may be of a server that is gone.
+    ///
+    /// Anybody may ask this, so only one at a time does: whoever comes meanwhile, or asks for too long, is told what memory
+    /// tells.
     pub(super) async fn now(&self, nodes: &Nodes, seq: Seq, within: Duration) -> Result<Reach, DatabaseError> {
-        // One reading at a time: anybody may ask.
-        let _one = self.asking.lock().await;
-        let Standing { head, is_settled, members } = nodes.standing(within).await?;
+        let Ok(_one) = self.asking.try_lock() else { return Ok(self.so_far(seq)) };
+        let Ok(standing) = tokio::time::timeout(within, nodes.standing(within)).await else {
+            return Ok(self.so_far(seq));
+        };
+        let Standing { head, is_settled, members } = standing?;
         let is_ours = self.replica.has(head);
         let is_complete = is_settled
             && head.seq >= seq
