@@ -286,6 +286,42 @@ mod tests {
         assert_eq!(ledger.now().as_millis(), 1_100_000, "a reading from ahead is followed at once");
     }
 
+    /// A clock that a task or a timer moves on would be seen standing still.
+    #[test]
+    fn the_time_is_read_from_the_kernel_at_every_call() {
+        let pause = Duration::from_micros(100);
+        for _ in 0..50 {
+            let before = Clock::System.boottime();
+            std::thread::sleep(pause);
+            assert!(Clock::System.boottime().since(before) >= pause);
+        }
+    }
+
+    /// In a time namespace the machine seems to have slept for days: `CLOCK_BOOTTIME` counts them, `CLOCK_MONOTONIC` does
+    /// not. Where there can be no such namespace, nothing is shown.
+    #[test]
+    fn the_time_that_the_machine_sleeps_counts() {
+        const INSIDE: &str = "KICKOUT_TEST_IN_A_TIME_NAMESPACE";
+        const ME: &str = "clock::tests::the_time_that_the_machine_sleeps_counts";
+        if std::env::var_os(INSIDE).is_some() {
+            let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+            let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+            let ours = Clock::System.boottime().since(BootInstant::from_nanos(0)).as_secs_f64();
+            assert!((ours - uptime).abs() < 3600.0, "{ours} s by this clock, {uptime} s since the machine started");
+            return;
+        }
+        let days = "1000000";
+        let run = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--time", "--boottime", days, "--fork"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", ME])
+            .env(INSIDE, "1")
+            .output();
+        let Ok(run) = run else { return };
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() || !said.contains("running 1 test"), "{said}");
+    }
+
     #[test]
     fn a_reading_that_was_long_on_its_way_moves_the_clock_no_further_than_it_proves() {
         let manual = ManualClock::at(1_000_000);

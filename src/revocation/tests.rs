@@ -1,4 +1,6 @@
-//! Unit tests of files that `tests/loom` compiles too: there they would run outside a model.
+//! Unit tests that look at several files at once, and those of files that `tests/loom` compiles too: there they would
+//! run outside a model.
 
+mod checks;
 mod filter;
 mod set;

@@ -126,6 +126,8 @@ async fn a_route_of_forward_auth_has_its_own_policy_when_the_lease_is_over() {
         verify(route).await.expect(200);
     }
     verify("/serve").await.is_problem(404, "not-found");
+    // Whoever revokes something waits for as long as the route could go on.
+    assert!(postgres::number(&url, "SELECT hold FROM nodes").await > 10 * 60 * 1000);
     assert_eq!(state(&node).await["state"], "live");
 
     server.stop();

@@ -1,7 +1,13 @@
 //! What every ledger does, whichever database it is on: the ledger, the replica, the checker and the recorder together,
 //! over a real database.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use kickout::{
     clock::Timestamp,
@@ -35,6 +41,7 @@ on_both!(
     a_lowered_lifetime_binds_entries_only_after_the_old_tokens_are_gone,
     a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing,
     a_large_history_loads_in_pages_and_grows_the_filter,
+    a_growth_loses_nothing_that_is_recorded_between_any_two_of_its_steps,
     what_somebody_else_writes_into_the_ledger_does_not_stay_unseen,
     what_was_there_already_is_in_force_before_the_receipt,
     an_entry_covers_any_leeway_and_sessions_below_the_floor_are_swept,
@@ -343,6 +350,13 @@ async fn a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_noth
         ("DELETE FROM revocations WHERE seq = 3", vec![], "broken"),
         ("UPDATE head SET tag = tag + 1", vec![], "broken"),
         ("UPDATE revocations SET kind = 9 WHERE seq = 2", vec![], "does not know"),
+        // Nothing is missing around it.
+        (
+            "INSERT INTO revocations SELECT seq, n + 1, prev, tag, op, 9, id, floor, except_sid, until FROM revocations
+             WHERE seq = 2",
+            vec![],
+            "does not know",
+        ),
         ("UPDATE revocations SET id = $1 WHERE seq = 2", vec![short.clone()], "16 bytes"),
         ("UPDATE revocations SET floor = 3 WHERE seq = 2", vec![], "floor"),
     ] {
@@ -382,6 +396,51 @@ async fn a_large_history_loads_in_pages_and_grows_the_filter(store: Store) {
     for token in revoked {
         assert_eq!(node.verdict(&Presented { token, ..one }).await, Verdict::Revoked(Cause::Token));
     }
+}
+
+/// Polls a future until it has had to wait so many times. Returns whether it is done.
+async fn is_done_after<T>(waits: usize, mut future: Pin<&mut impl Future<Output = T>>) -> bool {
+    let mut left = waits;
+    poll_fn(|context| {
+        if future.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        left -= 1;
+        if left == 0 { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await
+}
+
+async fn a_growth_loses_nothing_that_is_recorded_between_any_two_of_its_steps(store: Store) {
+    let node = Node::start(store).await;
+    let one = node.session(node.user().await, 0).await;
+    let (mut waits, mut is_done) = (0, false);
+    while !is_done {
+        waits += 1;
+        // Each growth has as much to read: one that reads more waits longer.
+        sql("DELETE FROM revocations").execute(&mut node.database.write().await.unwrap()).await.unwrap();
+        node.done(Act::Token(TokenId::random())).await;
+        let mut growth = pin!(node.replica.grow(&node.ledger));
+        is_done = is_done_after(waits, growth.as_mut()).await;
+        let token = TokenId::random();
+        node.record(&[Act::Token(token), Act::Everything]).await;
+        // Only this one floor denies the one, and only its row the other.
+        let old = Presented { generation: Generation(node.replica.floor().0 - 1), ..one };
+        let named = Presented { token, generation: Generation(i64::MAX), ..one };
+        let mut is_over = is_done;
+        loop {
+            let at = format!("recorded after {waits} waits, checked before it is over: {}", !is_over);
+            assert_eq!(node.verdict(&old).await, Verdict::Revoked(Cause::Everything), "{at}");
+            assert_eq!(node.verdict(&named).await, Verdict::Revoked(Cause::Token), "{at}");
+            if is_over {
+                break;
+            }
+            // What it waits for has to get its turn.
+            tokio::task::yield_now().await;
+            is_over = is_done_after(1, growth.as_mut()).await;
+        }
+    }
+    assert!(waits > 1, "it waits for the database");
 }
 
 async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen(store: Store) {

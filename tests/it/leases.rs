@@ -4,117 +4,28 @@
 //! The nodes live in this process, each with its own pools, replica and tasks. A node "dies" when its tasks are dropped
 //! where they stand: its row stays, and what it has in memory would still answer.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use kickout::{
     clock::Clock,
     database::Database,
-    ids::{Generation, KeyId, NodeId, Seq, SessionId, Subject, TokenId},
+    ids::{NodeId, Seq, TokenId},
     revocation::{
-        Act, Checker, Ignorance, Patience, Presented, Receipt, Revoker, Strategy, Verdict,
+        Act, Ignorance, Patience, Presented, Strategy, Verdict,
         bulk::PART,
         feed::Cursor,
-        filter::Settings,
-        herald::Herald,
         lease::{Nodes, wait},
         ledger::{Ledger, ManyKind},
-        node::{self, Node},
-        sync::Replica,
     },
-    telemetry::metrics::Metrics,
 };
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::support::{
     ledger::{session, user},
+    member::{HOLD, Member, ms},
     postgres,
     wait::eventually,
 };
-
-/// Long enough that a machine with other work to do renews in time, short enough to wait for once.
-const HOLD: Duration = Duration::from_secs(3);
-const TTL: Duration = Duration::from_mins(15);
-
-struct Member {
-    ledger: Ledger,
-    checker: Checker,
-    revoker: Revoker,
-    node: Node,
-    stop: CancellationToken,
-    tasks: JoinSet<()>,
-}
-
-impl Member {
-    async fn start(url: &str, name: &str, is_listening: bool) -> Self {
-        let database = Database::open_url(url).await.unwrap();
-        let ledger = Ledger::open(database, &Clock::System, TTL).await.unwrap();
-        let settings = Settings { capacity: 1000, false_positives: 0.001 };
-        let replica = Arc::new(Replica::new(ledger.id(), settings, ledger.clock().now()).leased());
-        let checker = Checker::new(Arc::clone(&replica), ledger.clone(), Metrics::new());
-        let nodes = Nodes::new(ledger.database().clone());
-        let herald = Herald::new(None, Some(nodes), ledger.clock().clone(), Metrics::new());
-        let settings = node::Settings {
-            lease: HOLD,
-            serve_for: Duration::ZERO,
-            pull: HOLD / 10,
-            name: name.to_owned(),
-            strategy: Strategy::Hybrid,
-            store: None,
-            memo: None,
-        };
-        let node = Node::new(settings, ledger.clone(), Arc::clone(&replica), herald, Metrics::new());
-        let (revoker, recorder) = Revoker::new(ledger.clone(), replica, Some(node.clone()), 1024, Metrics::new());
-        let stop = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        let (running, over) = (node.clone(), stop.clone());
-        tasks.spawn(async move { running.run(&over).await.unwrap() });
-        let over = stop.clone();
-        tasks.spawn(async move { recorder.run(over.cancelled()).await });
-        if is_listening {
-            let (running, over) = (node.clone(), stop.clone());
-            tasks.spawn(async move { running.listen(&over).await.unwrap() });
-        }
-        let member = Self { ledger, checker, revoker, node, stop, tasks };
-        let someone = member.someone();
-        eventually!(member.verdict(&someone).await == Verdict::Active, Duration::from_secs(10));
-        member
-    }
-
-    fn someone(&self) -> Presented {
-        Presented {
-            token: TokenId::random(),
-            session: SessionId::random(),
-            subject: Subject::random(),
-            generation: Generation(0),
-            epoch: self.ledger.id(),
-            key: KeyId::of([0; 32]),
-        }
-    }
-
-    async fn verdict(&self, presented: &Presented) -> Verdict {
-        self.checker.check(presented).await.verdict
-    }
-
-    async fn revoke(&self, presented: &Presented) -> Receipt {
-        self.revoker.revoke(Act::Token(presented.token)).await.unwrap().receipt
-    }
-
-    async fn leave(mut self) {
-        self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
-    }
-
-    /// Its tasks stop where they are. What it has in memory still answers, as a paused process would when it goes on.
-    fn die(&mut self) {
-        self.tasks.abort_all();
-    }
-}
-
-fn ms(receipt: &Receipt) -> Duration {
-    Duration::from_secs_f64(receipt.elapsed_ms / 1e3)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_complete_receipt_every_node_denies() {
@@ -206,7 +117,11 @@ async fn a_bulk_waits_for_each_of_its_parts() {
 async fn a_node_that_leaves_is_not_waited_for_and_one_whose_row_is_gone_begins_anew() {
     let url = postgres::Server::shared().database().await;
     let stays = Member::start(&url, "stays", true).await;
-    Member::start(&url, "leaves", true).await.leave().await;
+    let leaves = Member::start(&url, "leaves", true).await;
+    let (checker, someone) = (leaves.checker.clone(), leaves.someone());
+    leaves.leave().await;
+    // Nobody waits for it any more, so there is nothing that it may call good.
+    assert!(matches!(checker.check(&someone).await.verdict, Verdict::Unknown(_)));
     let receipt = stays.revoke(&stays.someone()).await;
     assert_eq!((receipt.applied.nodes, receipt.applied.of), (1, 1));
 

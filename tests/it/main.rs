@@ -21,6 +21,7 @@
 //! | [`tls`] | TLS with a certificate that is replaced while the service runs, and what is only said over it |
 //! | [`csrf`] | which requests of a browser count as its user's |
 //! | [`leases`] | a receipt is given when no node can say "not revoked" any more |
+//! | [`rules`] | each rule of the leases, at the moment where it makes the difference |
 //! | [`cluster_http`] | how long answers wait for other nodes, and what routes do when their node is cut off |
 //! | [`strategies`] | which strategy promises what, by attempts to break it |
 //! | [`one_with_redis`] | one process on SQLite uses a Redis beside it, and misses nothing without |
@@ -85,6 +86,7 @@ mod races;
 mod refresh;
 mod refresh_races;
 mod revocation;
+mod rules;
 mod secrets;
 mod start_and_stop;
 mod strategies;

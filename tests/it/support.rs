@@ -13,6 +13,7 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod ledger;
 pub(crate) mod logs;
+pub(crate) mod member;
 pub(crate) mod operator;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -382,4 +382,34 @@ mod tests {
         assert_eq!(over(at(4, 41), true), Some(committed + wait(members[0].hold)), "not this fourth one");
         assert_eq!(over(at(4, 40), false), Some(committed + wait(Duration::from_secs(9))));
     }
+
+    #[test]
+    fn a_writer_waits_for_the_hold_of_each_that_has_not_said_so_and_for_the_longest_of_all_when_words_do_not_count() {
+        let ledger = LedgerId::random();
+        let reaches = Reaches::new(replica(ledger), HOLD);
+        let (long, longest, committed) = (3 * HOLD, 5 * HOLD, BootInstant::from_nanos(7));
+        let holding = |applied, hold| Member { applied: Seq(applied), hold, ..member() };
+        let over = |members: Option<&[Member]>, is_settled| {
+            let authority = Authority { is_settled, max_hold: longest, at: at(4, 40) };
+            reaches.last_over(members, Seq(4), committed, authority)
+        };
+        let all = [holding(0, long), holding(3, HOLD), holding(4, long)];
+        reaches.hear(all[0].id, ledger, at(4, 40));
+        assert_eq!(over(Some(&all), true), Some(committed + wait(HOLD)), "the other two have it");
+        let all = [holding(3, HOLD), holding(3, long)];
+        assert_eq!(over(Some(&all), true), Some(committed + wait(long)));
+        assert_eq!(over(Some(&[]), true), None);
+        assert_eq!(over(Some(&[]), false), Some(committed + wait(longest)), "rows may be missing");
+        assert_eq!(over(Some(&[holding(4, HOLD)]), false), Some(committed + wait(longest)));
+        assert_eq!(over(None, true), Some(committed + wait(longest)), "the nodes could not be read");
+    }
+
+    #[test]
+    fn whoever_is_gone_is_not_waited_for_and_whoever_has_come_since_neither() {
+        let (one, two, three) = (member(), member(), member());
+        let first = narrowed(None, &[one, two.clone()]);
+        assert_eq!(first.len(), 2);
+        let renewed = Member { applied: Seq(7), ..two };
+        assert_eq!(narrowed(Some(first), &[renewed.clone(), three]), [renewed], "as it is now");
+    }
 }

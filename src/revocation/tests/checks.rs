@@ -1,0 +1,91 @@
+//! A check, while the node that answers it renews.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+use crate::{
+    clock::{BootInstant, Clock, Timestamp},
+    database::Database,
+    ids::{Generation, KeyId, Seq, SessionId, Subject, TokenId},
+    revocation::{
+        Checker, Presented, Target, Verdict,
+        feed::{Batch, Cursor, Row, Tag},
+        filter::Settings,
+        ledger::Ledger,
+        memory::Kind,
+        sync::Replica,
+    },
+    telemetry::metrics::Metrics,
+};
+
+/// Enough that each order of two threads' steps is there many times, if it can be.
+const ROUNDS: u64 = 300_000;
+
+const FAR: Timestamp = Timestamp::from_millis(253_402_300_799_999);
+
+/// The token that the round revokes.
+fn token(round: u64) -> TokenId {
+    Uuid::from_u128(u128::from(round)).into()
+}
+
+/// Each round, a node whose lease is over learns of a revocation that is answered already, and renews. A check that began
+/// after the answer denies, or does not know; whichever thread goes first.
+#[tokio::test]
+async fn a_check_that_meets_a_renewal_sees_what_it_brought_or_no_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = Database::open(&folder.path().join("kickout.db")).await.unwrap();
+    let ledger = Ledger::open(database, &Clock::System, Duration::from_mins(15)).await.unwrap();
+    let settings = Settings { capacity: 1000, false_positives: 0.001 };
+    // Certain of what it has, so that no check asks the ledger.
+    let replica = Arc::new(Replica::keeping(Kind::Set, ledger.id(), settings, ledger.clock().now()).leased());
+    replica.load(&ledger).await.unwrap();
+    let checker = Checker::new(Arc::clone(&replica), ledger.clone(), Metrics::new());
+    let (answered, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let renew = || {
+        let mut at = replica.cursor();
+        for round in 1..=ROUNDS {
+            answered.store(round, Ordering::SeqCst);
+            let cursor = Cursor { seq: Seq(at.seq.0 + 1), tag: Tag(i64::try_from(round).unwrap()) };
+            let row = Row { target: Target::Token(token(round)), floor: None, until: FAR };
+            replica.apply(&Batch { ledger: ledger.id(), prev: at.tag, cursor, rows: vec![row] });
+            at = cursor;
+            replica.published.extend(at, BootInstant::from_nanos(u64::MAX - 1));
+            // Until the other thread has had a look at it, now and then.
+            if round.is_multiple_of(64) {
+                thread::yield_now();
+            }
+            replica.published.lease.end();
+        }
+        is_over.store(true, Ordering::SeqCst);
+    };
+    let check = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut times = 0_u64;
+        while !is_over.load(Ordering::SeqCst) {
+            let round = answered.load(Ordering::SeqCst);
+            let presented = Presented {
+                token: token(round),
+                session: SessionId::random(),
+                subject: Subject::random(),
+                generation: Generation(0),
+                epoch: ledger.id(),
+                key: KeyId::of([0; 32]),
+            };
+            let verdict = runtime.block_on(checker.check(&presented)).verdict;
+            assert!(round == 0 || verdict != Verdict::Active, "round {round}, after {times} checks");
+            times += 1;
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(renew);
+        scope.spawn(check);
+    });
+}
