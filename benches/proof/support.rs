@@ -8,6 +8,8 @@ pub(crate) mod chaos;
 pub(crate) mod client;
 #[path = "../../tests/it/support/cluster.rs"]
 pub(crate) mod cluster;
+#[path = "../../tests/it/support/mutants.rs"]
+pub(crate) mod mutants;
 #[path = "../../tests/it/support/operator.rs"]
 pub(crate) mod operator;
 #[path = "../../tests/it/support/postgres.rs"]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+pub(crate) const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The rows of all tables: what is to be shown, and by what.
 fn rows(text: &str) -> Vec<(String, String)> {
@@ -21,7 +21,7 @@ fn names(cell: &str) -> Vec<&str> {
 }
 
 /// The files in which a test of this path can be: an integration test, or a unit test in a module or beside it.
-fn places(modules: &[&str]) -> Vec<PathBuf> {
+pub(crate) fn places(modules: &[&str]) -> Vec<PathBuf> {
     let file =
         |folder: &str, modules: &[&str]| Path::new(ROOT).join(folder).join(modules.join("/")).with_extension("rs");
     let mut places = vec![file("tests/it", modules), file("src", modules)];
@@ -32,7 +32,7 @@ fn places(modules: &[&str]) -> Vec<PathBuf> {
 }
 
 /// Whether a source has a test of this name: marked as one, or run for both databases by a macro.
-fn is_tested(source: &str, test: &str) -> bool {
+pub(crate) fn is_tested(source: &str, test: &str) -> bool {
     let Some(at) = source.find(&format!("fn {test}(")) else { return false };
     let before = &source[..at];
     // What stands between the item before and this one.

@@ -48,6 +48,7 @@
 //! | [`token_cache`] | a token whose signature is remembered is checked like any other |
 //! | [`secrets`] | what is told to nobody: not in a log, a metric or an error |
 //! | [`checklist`] | each line of the security checklist names tests that exist |
+//! | [`mutants`] | each rule broken on purpose is a patch that applies, and names what must notice |
 //! | [`architecture`] | dependencies between modules point one way |
 
 mod support;
@@ -80,6 +81,7 @@ mod leases;
 mod lifecycle;
 mod limits;
 mod log_grep;
+mod mutants;
 mod one_with_redis;
 mod postgres_outages;
 mod races;

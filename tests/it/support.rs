@@ -14,6 +14,7 @@ pub(crate) mod cluster;
 pub(crate) mod ledger;
 pub(crate) mod logs;
 pub(crate) mod member;
+pub(crate) mod mutants;
 pub(crate) mod operator;
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -92,7 +92,7 @@ mod right;
 
 #[path = "../../src/revocation"]
 mod revocation {
-    pub use kickout::revocation::lease;
+    pub use kickout::revocation::{feed, lease};
 
     pub mod node {
         mod others;
