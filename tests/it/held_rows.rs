@@ -287,9 +287,12 @@ async fn a_session_of_a_banned_user_or_of_another_life_of_the_ledger_gets_nothin
 async fn a_server_that_knows_less_than_the_node_is_not_believed() {
     let stand = Stand::start().await;
     stand.act(Act::Token(TokenId::random())).end().await;
-    postgres::run(&stand.url, "UPDATE head SET seq = seq - 1").await;
-    let refused = stand.refresh().end().await;
-    assert!(matches!(&refused, Err(Error::Database(error)) if error.is_temporary()), "{refused:?}");
-    postgres::run(&stand.url, "UPDATE head SET seq = seq + 1").await;
+    // Fewer transactions, or as many and other ones.
+    for (lost, found) in [("seq = seq - 1", "seq = seq + 1"), ("tag = tag # 1", "tag = tag # 1")] {
+        postgres::run(&stand.url, &format!("UPDATE head SET {lost}")).await;
+        let refused = stand.refresh().end().await;
+        assert!(matches!(&refused, Err(Error::Database(error)) if error.is_temporary()), "{lost}: {refused:?}");
+        postgres::run(&stand.url, &format!("UPDATE head SET {found}")).await;
+    }
     stand.refresh().end().await.unwrap();
 }

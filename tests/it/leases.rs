@@ -154,7 +154,8 @@ async fn what_was_in_force_is_asked_for_afresh_when_somebody_comes_back_for_it()
 #[tokio::test]
 async fn a_nodes_row_says_nothing_of_a_history_that_is_not_this_ledgers() {
     let url = postgres::Server::shared().database().await;
-    let ledger = Ledger::open(Database::open_url(&url).await.unwrap(), &Clock::System, TTL).await.unwrap();
+    let ledger =
+        Ledger::open(Database::open_url(&url).await.unwrap(), &Clock::System, Duration::from_mins(15)).await.unwrap();
     let (nodes, id) = (Nodes::new(ledger.database().clone()), NodeId::random());
     let mut history = vec![ledger.cursor().await.unwrap()];
     for _ in 0..2 {

@@ -12,6 +12,7 @@ use kickout::{
     ids::{NodeId, Seq, TokenId},
     revocation::{
         Act, Verdict,
+        feed::Cursor,
         lease::{Authority, Nodes, wait},
     },
 };
@@ -254,6 +255,8 @@ struct Rows {
     url: String,
     nodes: Nodes,
     id: NodeId,
+    /// Where the ledger stood at first.
+    begun: Cursor,
     ledger: kickout::revocation::ledger::Ledger,
 }
 
@@ -261,13 +264,13 @@ impl Rows {
     async fn start() -> Self {
         let url = database().await;
         let (database, ledger) = ledger_at(&url).await;
-        let (nodes, id) = (Nodes::new(database), NodeId::random());
+        let (nodes, id, begun) = (Nodes::new(database), NodeId::random(), ledger.cursor().await.unwrap());
         assert!(nodes.register(id, HOLD, "a", "memory", ledger.clock().now()).await.unwrap());
-        Self { url, nodes, id, ledger }
+        Self { url, nodes, id, begun, ledger }
     }
 
     async fn renew(&self, beat: i64) -> Option<kickout::revocation::lease::Renewal> {
-        self.nodes.renew(self.id, beat, Seq(0), HOLD, Seq(0), LIMIT).await.unwrap()
+        self.nodes.renew(self.id, beat, self.begun, HOLD, Seq(0), LIMIT).await.unwrap()
     }
 
     async fn expel(&self, beat: i64) -> bool {
@@ -303,7 +306,13 @@ async fn a_row_says_what_was_applied_before_the_renewal_was_asked_for() {
 #[tokio::test]
 async fn a_hold_is_in_the_head_before_the_node_that_may_use_it_is_there() {
     let rows = Rows::start().await;
-    assert_eq!(rows.authority().await, Authority { is_settled: true, max_hold: HOLD });
+    let authority = rows.authority().await;
+    let at = rows.ledger.cursor().await.unwrap();
+    assert_eq!(
+        authority,
+        Authority { is_settled: true, max_hold: HOLD, at },
+        "and what was committed is in the history"
+    );
     let now = rows.ledger.clock().now();
     for hold in [3 * HOLD, HOLD] {
         assert!(rows.nodes.register(NodeId::random(), hold, "b", "memory", now).await.unwrap());
@@ -318,7 +327,7 @@ async fn early_answers_count_and_nodes_are_expelled_on_the_known_and_settled_ser
         postgres::run(&rows.url, &format!("UPDATE head SET {change}")).await;
         assert!(!rows.authority().await.is_settled, "{change}");
         assert!(!rows.expel(0).await, "{change}");
-        let renewal = rows.nodes.renew(rows.id, 0, Seq(0), HOLD, Seq(0), LIMIT).await.unwrap().unwrap();
+        let renewal = rows.renew(0).await.unwrap();
         assert_eq!((renewal.is_known_server, renewal.is_settled), (is_known, false), "{change}");
         postgres::run(&rows.url, "UPDATE nodes SET beat = 0").await;
         // Whoever has seen another server in charge for long enough says nothing of this one.
