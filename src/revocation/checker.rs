@@ -302,12 +302,10 @@ impl Checker {
                 }
                 has_asked = true;
                 checked.tier = Tier::Ledger;
-                match self
-                    .replica
-                    .published
-                    .look(key, self.ledger.exact(target, Has::History(self.replica.cursor())))
-                    .await
-                {
+                // Where this node stands is read when the look has begun, after what its answer is remembered as of: a server
+                // that has less than that must not answer.
+                let look = async { self.ledger.exact(target, Has::History(self.replica.cursor())).await };
+                match self.replica.published.look(key, look).await {
                     Ok(exact) => exact,
                     Err(error) => {
                         tracing::warn!(%error, "the exact look failed");

@@ -217,7 +217,9 @@ impl Node {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            // What was heard before may be of a history that is gone.
+            // What was heard before may be of a history that is gone. First ends what it is judged by: who hears something
+            // while the next load is under way has nothing to compare it with.
+            inner.replica.end_history();
             inner.reaches.forget();
             tokio::time::sleep(jittered(PAUSE)).await;
         }

@@ -57,6 +57,11 @@ impl Recent {
         self.pass(at);
     }
 
+    /// What comes next may be another history.
+    pub fn end(&mut self) {
+        self.history.clear();
+    }
+
     /// Whether this history has stood there, as far as it is kept.
     #[must_use]
     pub fn has(&self, at: Cursor) -> bool {
@@ -109,6 +114,19 @@ mod tests {
         let lost = recent.take_lost(&HashSet::from([(1, 1), (4, 44)]), Timestamp::from_millis(5));
         assert_eq!(lost.len(), 4, "of 2 and 4; those of 3 have expired");
         assert_eq!(recent.first(), None);
+    }
+
+    #[test]
+    fn a_history_that_has_ended_has_stood_nowhere_also_where_no_rows_are_kept() {
+        let mut recent = Recent::default();
+        let at = |seq| batch(seq, 0, 9).cursor;
+        recent.begin_at(at(3));
+        assert!(recent.has(at(3)));
+        recent.end();
+        assert!(!recent.has(at(3)));
+        recent.begin_at(at(2));
+        recent.keep(&batch(3, 1, 9));
+        assert!(recent.has(at(2)) && recent.has(at(3)));
     }
 
     #[test]

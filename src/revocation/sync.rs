@@ -167,6 +167,13 @@ impl Replica {
         self.recent.as_ref().is_some_and(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner).has(at))
     }
 
+    /// From here to the end of the next load nothing is in this node's history.
+    pub fn end_history(&self) {
+        if let Some(recent) = &self.recent {
+            recent.lock().unwrap_or_else(PoisonError::into_inner).end();
+        }
+    }
+
     /// Whether the ledger stands where this node stands.
     #[must_use]
     pub fn is_at(&self, head: Cursor) -> bool {
