@@ -78,8 +78,8 @@ pub struct Config {
     pub restarts: u8,
     /// Whether what a lost server has said may arrive long after another one took over.
     pub late_news: bool,
-    /// Whether somebody asks how far a revocation has come.
-    pub progress: bool,
+    /// Which node somebody asks how far the last revocation has come.
+    pub progress: Option<usize>,
     /// Whose checks are taken apart into their steps.
     pub slow_checks: Option<usize>,
     pub wrong: Option<Misreading>,
@@ -115,10 +115,15 @@ impl Config {
             is_copied: false,
             restarts: 0,
             late_news: false,
-            progress: false,
+            progress: None,
             slow_checks: None,
             wrong: None,
         }
+    }
+
+    /// Whether a node ever judges what others say.
+    pub fn judges(&self, node: usize) -> bool {
+        self.progress == Some(node) || self.requests.iter().any(|request| request.node == node)
     }
 
     pub fn is(&self, wrong: Misreading) -> bool {

@@ -18,6 +18,10 @@ pub enum Wrong {
     AsOfAfterLook,
     /// What was known before a load counts after it.
     KnownOverLoads,
+    /// Any server answers that has as many transactions.
+    ByNumber,
+    /// What a server must have is read before what is applied.
+    AskedOfBefore,
 }
 
 /// The model.
@@ -29,7 +33,7 @@ pub struct Exact {
     pub has_redis: bool,
     /// Whether two checks may look at once.
     pub two_looks: bool,
-    /// Whether the server that was lost still answers looks.
+    /// Whether the server that was replaced still answers looks.
     pub zombie: bool,
     pub wrong: Option<Wrong>,
 }
@@ -41,6 +45,9 @@ pub struct AsOf {
     seq: u8,
 }
 
+/// What was applied, in order: a digit for each.
+pub type History = u8;
+
 /// A check that the filter was not sure of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Look {
@@ -49,6 +56,8 @@ pub struct Look {
     is_covered: bool,
     has_asked_redis: bool,
     as_of: Option<AsOf>,
+    /// The history that the server must have that answers.
+    has: Option<History>,
     /// Whether the ledger names the token.
     found: Option<bool>,
 }
@@ -59,7 +68,7 @@ pub struct Look {
 pub struct State {
     /// Tokens in the order of their commits.
     ledger: Vec<u8>,
-    /// What the server had that was lost.
+    /// What the server had, or has, that was replaced.
     old: Option<Vec<u8>>,
     /// What the node has applied, in order.
     applied: Vec<u8>,
@@ -95,10 +104,13 @@ pub enum Step {
     Flush,
     /// The ledger loses its last commit.
     Lose,
+    /// Another server takes over, with everything.
+    Replace,
     Load,
     Begin(u8),
     AskRedis(usize),
     ReadAsOf(usize),
+    ReadHas(usize),
     AskLedger(usize),
     AskZombie(usize),
     Conclude(usize),
@@ -123,8 +135,17 @@ impl Model for Exact {
         if self.has_redis {
             actions.extend([Step::Replicate, Step::FailOver, Step::Flush]);
         }
+        if self.zombie {
+            actions.push(Step::Replace);
+        }
         for (i, _) in state.looks.iter().enumerate().filter(|(_, look)| look.is_some()) {
-            actions.extend([Step::AskRedis(i), Step::ReadAsOf(i), Step::AskLedger(i), Step::Conclude(i)]);
+            actions.extend([
+                Step::AskRedis(i),
+                Step::ReadAsOf(i),
+                Step::ReadHas(i),
+                Step::AskLedger(i),
+                Step::Conclude(i),
+            ]);
             if self.zombie {
                 actions.push(Step::AskZombie(i));
             }
@@ -184,6 +205,10 @@ impl Exact {
                 // The other model shows that the node notices.
                 state.is_loading = true;
             }
+            Step::Replace => {
+                state.losses = state.losses.checked_sub(1)?;
+                state.old = Some(state.ledger.clone());
+            }
             Step::Load => {
                 state.is_loading.then_some(())?;
                 state.is_loading = false;
@@ -199,7 +224,14 @@ impl Exact {
                 let as_of = as_of(state);
                 let is_early = self.wrong != Some(Wrong::AsOfAfterLook);
                 let look = state.looks[i].as_mut().filter(|look| look.has_asked_redis && look.as_of.is_none())?;
-                (look.found.is_none() == is_early).then(|| look.as_of = Some(as_of))?;
+                let is_next = self.wrong != Some(Wrong::AskedOfBefore) || look.has.is_some();
+                (is_next && look.found.is_none() == is_early).then(|| look.as_of = Some(as_of))?;
+            }
+            Step::ReadHas(i) => {
+                let has = history(&state.applied);
+                let is_early = matches!(self.wrong, Some(Wrong::AsOfAfterLook | Wrong::AskedOfBefore));
+                let look = state.looks[i].as_mut().filter(|look| look.has_asked_redis && look.has.is_none())?;
+                (look.as_of.is_none() == is_early).then(|| look.has = Some(has))?;
             }
             Step::AskLedger(i) => {
                 let ledger = state.ledger.clone();
@@ -243,7 +275,7 @@ impl Exact {
                 return Some(());
             }
         }
-        state.looks[i] = Some(Look { token, is_covered, has_asked_redis: false, as_of: None, found: None });
+        state.looks[i] = Some(Look { token, is_covered, has_asked_redis: false, as_of: None, has: None, found: None });
         Some(())
     }
 
@@ -263,14 +295,27 @@ impl Exact {
         Some(())
     }
 
-    /// A server answers, if it has as much as the node.
+    /// A server answers, if it has what the node has applied.
     fn ask(&self, state: &mut State, i: usize, server: &[u8]) -> Option<()> {
         let is_early = self.wrong != Some(Wrong::AsOfAfterLook);
         let look = state.looks[i].as_mut().filter(|look| look.has_asked_redis && look.found.is_none())?;
-        (look.as_of.is_some() == is_early && server.len() >= state.applied.len()).then_some(())?;
+        let has = look.has.filter(|_| look.as_of.is_some() == is_early)?;
+        let stood = |n: usize| match self.wrong {
+            Some(Wrong::ByNumber) => length(has) == n,
+            _ => history(&server[..n]) == has,
+        };
+        (0..=server.len()).any(stood).then_some(())?;
         look.found = Some(server.contains(&look.token));
         Some(())
     }
+}
+
+fn history(applied: &[u8]) -> History {
+    applied.iter().fold(0, |history, token| 3 * history + token + 1)
+}
+
+fn length(history: History) -> usize {
+    if history == 0 { 0 } else { 1 + length(history / 3) }
 }
 
 fn as_of(state: &State) -> AsOf {
@@ -289,4 +334,9 @@ pub fn redis() -> Exact {
 /// The ledger loses a commit.
 pub fn lost() -> Exact {
     Exact { losses: 1, ..Exact::default() }
+}
+
+/// A server is replaced, with or without its last commit, and answers looks as before.
+pub fn replaced() -> Exact {
+    Exact { zombie: true, ..lost() }
 }

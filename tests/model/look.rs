@@ -56,7 +56,7 @@ pub fn look(world: &mut World, n: usize, config: &Config) -> Option<()> {
     (node.news, node.seen, node.unsettled) = (None, seen, unsettled);
     node.doomed = dead.or(node.doomed);
     node.settles = settles.then_some(found.server);
-    if config.progress || config.is(Misreading::NodesCached) {
+    if config.is(Misreading::ProgressByMemory) || config.is(Misreading::NodesCached) {
         node.view = Some(view);
     }
     Some(())

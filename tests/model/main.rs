@@ -15,7 +15,8 @@
 //! # What runs here
 //!
 //! The steps are those that ship, with their departures from the written protocol: a node loads before it registers;
-//! what is acknowledged is a message; a server that was started again is another server; a writer keeps to the rows that
+//! what is acknowledged is a message that names number and tag, and counts by the writer's own history; a row says what the
+//! server that answers has of the node's history; a server that was started again is another server; a writer keeps to the rows that
 //! its first reading found; after a lost answer a node reads its beat. Where the code is pure it is the shipped code
 //! itself: `lease::wait`, `Batch::link`, `term.rs` and `node/others.rs`. A shorter wait there fails these tests.
 //!
@@ -31,11 +32,13 @@
 //! | a renewal is one step, but for nodes that are `fine` | an answer that comes later gives the same lease, later: until then the node is as one that has not asked. `t0` read long before is a shorter lease |
 //! | a load is one step, at its last page | it answers nothing before, and nothing is applied meanwhile; `tests/loom` has the threads |
 //! | a writer reads the nodes when it hears of its commit, and again when it answers | a later first reading has the same rows or more to wait for; one that fails waits for the longest hold, which is a step too |
-//! | an acknowledgement that was said can be heard from then on, or never | what comes late or not at all only delays a receipt |
+//! | an acknowledgement that was said can be heard from then on, or never, and is judged when it is asked for | what comes late or not at all only delays a receipt. A history only grows until its load, and what was heard ends before that |
 //! | a push may be heard by any node at any time, or never, again and again; a pull is a push | it brings the same rows in the same way |
 //! | a lost answer of a commit is read on another connection | the writer goes on as if it had heard it then; it may also crash |
 //! | revocations are of tokens, one to a transaction | what a row names is no matter of the protocol; the filter's and the floors' tests have that |
 //! | Redis is in `exact` alone | elsewhere it carries pushes and acknowledgements, which are lost or late there anyway |
+//! | a writer without a row follows the ledger by what it commits and hears, and loads again at any time when it is on another history | it is a node whose renewals hang |
+//! | in `exact` a history is its tokens, and not its tags | two that differ by tags alone are taken for one: more servers may answer |
 //! | the standby is a copy from any one moment, or from the beginning | what it lacks is all that came after |
 //! | a receipt whose row the ledger has lost is void | that is not promised without synchronous replication; it is counted and alarmed |
 //! | two states with the same 64 bits of hash are taken for one | one in 10^7 for the largest model here |
@@ -46,9 +49,9 @@
 //! - Holds that differ between nodes, where a failover also loses that a longer one was registered, and the writer has not
 //!   renewed since.
 //! - More than one failover; a server that two nodes write to at once (it has to be fenced).
-//! - Three holes that it has found, of a server that was lost, and not fenced, and comes back: `misread::holes`. A node
-//!   takes in what that server committed, and says so by its number; a number that was taken again is told complete; an
-//!   exact look believes a server that has as many rows.
+//! - A server that was replaced and still takes renewals, or still answers who asks while its lease is over (`on_stale = ask`),
+//!   or tells a writer of rows: it has to be fenced. That it answers exact looks, and that what it has committed is heard of
+//!   late, is in the models.
 //! - Anything in which a virtual machine's clock stands still.
 //!
 //! One rule is not needed for P1 as far as the model can see: that nobody is expelled on a server that has not settled.

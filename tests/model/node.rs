@@ -6,18 +6,25 @@ use crate::{
     config::Config,
     revocation::node::look::look,
     rules::Misreading,
-    world::{Found, INCARNATIONS, Id, Node, Phase, Renewal, World, bit, bits, id},
+    world::{Found, INCARNATIONS, Id, Mark, Node, Phase, Renewal, World, bit, bits, id},
 };
 
 /// Loads: the head, then all pages. Nothing is applied meanwhile, so it is one step, at the end of the last page.
-pub fn load(world: &mut World, n: usize) -> Option<()> {
+pub fn load(world: &mut World, n: usize, config: &Config) -> Option<()> {
     let node = &world.nodes[n];
     if node.phase != Phase::Cold || lost(world, n) != 0 || node.incarnation >= INCARNATIONS {
         return None;
     }
     let (at, filter) = (world.head(&world.ledger), world.tokens(&world.ledger));
+    if config.is(Misreading::WordsOutliveLoads) {
+        for row in 0..9 {
+            world.nodes[n].heard[usize::from(row)] = world.heard(n, row, config);
+        }
+    }
     let node = &mut world.nodes[n];
     (node.phase, node.at, node.filter, node.recent) = (Phase::Loaded, at, filter, 0);
+    // What was heard before is judged anew, or not at all.
+    node.history = bit(at);
     Some(())
 }
 
@@ -44,7 +51,7 @@ pub fn renew_whole(world: &mut World, n: usize, config: &Config) -> Option<()> {
         return None;
     }
     read_time(world, n)?;
-    ask(world, n)?;
+    ask(world, n, config)?;
     apply(world, n, config)?;
     if world.nodes[n].phase == Phase::Live {
         extend(world, n, config)?;
@@ -66,11 +73,11 @@ pub fn read_time(world: &mut World, n: usize) -> Option<()> {
 }
 
 /// The statement runs, in the ledger.
-pub fn ask(world: &mut World, n: usize) -> Option<()> {
+pub fn ask(world: &mut World, n: usize, config: &Config) -> Option<()> {
     let node = &world.nodes[n];
     let Renewal::Asking { t0, cursor } = node.renewal else { return None };
     let (id, beat, applied) = (id(n, node.incarnation), node.beat, world.seq(cursor));
-    let is_renewed = renew(world, id, beat, applied);
+    let is_renewed = renew(world, id, beat, cursor, config);
     let ledger = &world.ledger;
     let past = |&mark: &u8| world.seq(mark) > applied;
     let found = Found {
@@ -85,8 +92,11 @@ pub fn ask(world: &mut World, n: usize) -> Option<()> {
     Some(())
 }
 
-/// `UPDATE … WHERE id = me AND beat = mine`.
-fn renew(world: &mut World, id: Id, beat: u8, applied: u8) -> bool {
+/// `UPDATE … WHERE id = me AND beat = mine`. The row says that all is applied up to where the node stands, if this server's
+/// history has stood there.
+fn renew(world: &mut World, id: Id, beat: u8, at: Mark, config: &Config) -> bool {
+    let is_ours = world.has_stood(&world.ledger, at) || config.is(Misreading::RowUnjudged);
+    let applied = if is_ours { world.seq(at) } else { 0 };
     let row = world.ledger.rows.iter_mut().find(|row| row.id == id && row.beat == beat);
     let Some(row) = row else { return false };
     (row.beat, row.applied) = (beat + 1, applied);
@@ -97,7 +107,7 @@ fn renew(world: &mut World, id: Id, beat: u8, applied: u8) -> bool {
 pub fn give_up(world: &mut World, n: usize) -> Option<()> {
     let node = &world.nodes[n];
     let late = match node.renewal {
-        Renewal::Asking { cursor, .. } => Some((node.beat, world.seq(cursor))),
+        Renewal::Asking { cursor, .. } => Some((node.beat, cursor)),
         Renewal::Answered { .. } | Renewal::Refused => None,
         Renewal::None | Renewal::Applied { .. } => return None,
     };
@@ -108,9 +118,9 @@ pub fn give_up(world: &mut World, n: usize) -> Option<()> {
 }
 
 /// What was given up arrives after all.
-pub fn ask_late(world: &mut World, n: usize) -> Option<()> {
-    let (beat, applied) = world.nodes[n].late.take()?;
-    renew(world, id(n, world.nodes[n].incarnation), beat, applied);
+pub fn ask_late(world: &mut World, n: usize, config: &Config) -> Option<()> {
+    let (beat, at) = world.nodes[n].late.take()?;
+    renew(world, id(n, world.nodes[n].incarnation), beat, at, config);
     Some(())
 }
 
@@ -185,6 +195,9 @@ fn take(world: &mut World, n: usize, mark: u8, config: &Config) -> Link {
         let node = &mut world.nodes[n];
         node.filter |= token;
         node.at = mark;
+        if config.judges(n) {
+            node.history |= bit(mark);
+        }
         if config.failovers > 0 {
             node.recent |= bit(mark);
         }
@@ -218,15 +231,26 @@ pub fn acknowledge(world: &mut World, n: usize, config: &Config) -> Option<()> {
     if node.phase != Phase::Live {
         return None;
     }
-    let mut applied = world.seq(node.at);
+    let mut at = node.at;
     if let (true, Renewal::Answered { found, .. }) = (config.is(Misreading::AcknowledgeFirst), node.renewal) {
-        applied = applied.max(world.seq(found.head));
+        at = found.head;
     }
     let said = &mut world.said[usize::from(id(n, node.incarnation))];
-    if *said >= applied {
+    // That it stands at the beginning says nothing.
+    if at == 0 || *said & bit(at) != 0 {
         return None;
     }
-    *said = applied;
+    *said |= bit(at);
+    Some(())
+}
+
+/// A node without a row, whose renewals hang, finds that the ledger has gone another way, or does not.
+pub fn reload(world: &mut World, n: usize) -> Option<()> {
+    let node = &world.nodes[n];
+    if node.phase != Phase::Loaded || world.has_stood(&world.ledger, node.at) {
+        return None;
+    }
+    world.nodes[n].over(Phase::Cold);
     Some(())
 }
 
@@ -292,7 +316,7 @@ pub fn crash(world: &mut World, n: usize, config: &Config) -> Option<()> {
     world.left.crashes -= 1;
     let node = &mut world.nodes[n];
     node.over(Phase::Off);
-    (node.at, node.filter, node.recent, node.late) = (0, 0, 0, None);
+    (node.at, node.filter, node.recent, node.late, node.history, node.heard) = (0, 0, 0, None, 0, [0; 9]);
     for (request, step) in config.requests.iter().zip(&mut world.requests) {
         use crate::world::Step;
         if request.node == n && matches!(step, Step::Begun { .. } | Step::Committed { .. } | Step::Waiting { .. }) {

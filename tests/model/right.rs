@@ -68,9 +68,24 @@ pub fn late_news() -> Config {
     Config { late_news: true, ..lost() }
 }
 
+/// And the node may stop between any two steps of its renewals.
+pub fn slow_late_news() -> Config {
+    let mut config = Config { acks: false, is_copied: true, ..late_news() };
+    config.nodes[1].fine = true;
+    config
+}
+
+/// The writer has loaded what is lost then, and loads again; whose that was hears of it late.
+pub fn stale_judge() -> Config {
+    let mut config = Config { pushes: false, is_copied: true, ..late_news() };
+    config.nodes[0].begin = Begin::Cold;
+    config.requests[0].node = 1;
+    config
+}
+
 /// Somebody asks how far it has come while a server fails over.
 pub fn progress() -> Config {
-    Config { progress: true, ..lost() }
+    Config { progress: Some(1), is_copied: true, ..lost() }
 }
 
 pub fn slow_checks() -> Config {
@@ -103,13 +118,20 @@ right! {
     a_standby_takes_over: failover();
     a_standby_takes_over_without_what_was_revoked: lost();
     a_server_settles: settled();
+    news_of_a_lost_history_arrive_late: late_news();
+    news_of_a_lost_history_are_judged: stale_judge();
+    somebody_asks_how_far_it_has_come: progress();
     redis_loses_what_it_likes: exact::redis();
     known_answers_end_with_a_history: exact::lost();
+    a_server_that_was_replaced_answers: exact::replaced();
 }
 
 /// The same, with more of everything: up to a minute each.
 mod large {
-    use super::{Config, FAST, Request, crash, exact, failover, holds, lost, pauses, settled, three, two_requests};
+    use super::{
+        Config, FAST, Request, crash, exact, failover, holds, lost, pauses, settled, slow_late_news, three,
+        two_requests,
+    };
     use crate::{check::say, exact::Exact, rules::Misreading};
 
     macro_rules! large {
@@ -133,8 +155,10 @@ mod large {
         a_standby_takes_over: Config { pushes: true, requests: requests(), ..failover() };
         a_standby_takes_over_without_what_was_revoked: Config { incarnations: 2, in_turn: false, ..lost() };
         a_server_settles: Config { is_copied: false, incarnations: 2, ..settled() };
+        news_of_a_lost_history_arrive_late: slow_late_news();
         an_exact_look: Exact { losses: 1, ..exact::redis() };
         two_exact_looks: Exact { two_looks: true, ..exact::lost() };
+        two_exact_looks_and_a_server_that_was_replaced: Exact { two_looks: true, ..exact::replaced() };
         // Not needed for P1, as the model says: a writer waits for the longest hold until the server has settled, too.
         a_server_that_has_not_settled_expels: Config { wrong: Some(Misreading::ExpelUnsettled), ..settled() };
     }

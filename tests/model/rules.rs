@@ -23,6 +23,12 @@ pub enum Misreading {
     EarlyAnswers,
     /// R3: how far a revocation has come is told of nodes that were read before it was committed.
     ProgressOfBefore,
+    /// R3: how far a revocation has come is told of nodes as the last renewal has found them.
+    ProgressByMemory,
+    /// R3: what nodes say counts by its number.
+    AcksByNumber,
+    /// R3: what was judged by a history counts after the load that ends it.
+    WordsOutliveLoads,
     /// R3: a node that says nothing is waited for until it does.
     WaitForAll,
     /// R2: numbers are drawn before the commit and not in its order.
@@ -33,6 +39,8 @@ pub enum Misreading {
     PublishBehindHead,
     /// R4: a row is acknowledged when it has come, and applied after.
     AcknowledgeFirst,
+    /// R4: the row says what the node has applied, whatever the server that answers has of it.
+    RowUnjudged,
     /// R4: a row that comes is applied, whatever is missing before it.
     JumpOverHole,
     /// R4: a row of a kind that is not known is passed over.

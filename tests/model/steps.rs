@@ -39,6 +39,7 @@ pub enum Action {
     Restart(usize),
     BuryLiving(usize),
     Mend(usize),
+    Reload(usize),
     /// A task reads the clock for the checks.
     Coarse(usize),
     Begin(usize),
@@ -46,6 +47,7 @@ pub enum Action {
     Committed(usize),
     IsGone(usize),
     Answer(usize),
+    AskProgress(usize, usize),
     Progress(usize, usize),
     /// A standby, or a backup, takes what there is now. What comes later it does not have.
     Copy,
@@ -59,7 +61,7 @@ pub enum Action {
     ReadFilter,
 }
 
-const NODE_STEPS: [fn(usize) -> Action; 21] = [
+const NODE_STEPS: [fn(usize) -> Action; 22] = [
     Action::Load,
     Action::Register,
     Action::Renew,
@@ -80,6 +82,7 @@ const NODE_STEPS: [fn(usize) -> Action; 21] = [
     Action::BuryLiving,
     Action::Mend,
     Action::Coarse,
+    Action::Reload,
     |n| Action::Leave(n, true),
 ];
 
@@ -102,12 +105,13 @@ impl Model for Config {
                 actions.push(Action::Leave(n, false));
             }
             actions.extend(bits(world.pushed).map(|mark| Action::Hear(n, mark)));
-            if self.progress {
-                actions.extend((0..self.requests.len()).map(|r| Action::Progress(r, n)));
-            }
         }
         for r in 0..self.requests.len() {
             actions.extend(REQUEST_STEPS.iter().map(|step| step(r)));
+        }
+        if let Some(n) = self.progress {
+            let r = self.requests.len() - 1;
+            actions.extend([Action::AskProgress(r, n), Action::Progress(r, n)]);
         }
         if self.failovers > 0 {
             actions.extend([Action::Copy, Action::FailOver]);
@@ -175,6 +179,7 @@ impl Config {
             },
             Action::Committed(r) | Action::IsGone(r) => matches!(world.requests[r], Step::Committed { .. }),
             Action::Answer(r) => writer::reached(world, r, self).is_some(),
+            Action::AskProgress(..) => !self.is(Misreading::ProgressByMemory),
             Action::Progress(r, _) => matches!(world.requests[r], Step::Waiting { .. }),
             Action::Copy => world.standby.is_none() && world.left.failovers > 0 && !self.is_copied,
             Action::FailOver => world.standby.is_some(),
@@ -201,6 +206,7 @@ impl Config {
             | Action::Restart(n)
             | Action::BuryLiving(n)
             | Action::Mend(n)
+            | Action::Reload(n)
             | Action::Coarse(n) => self.may_node(world, n, action),
         }
     }
@@ -210,8 +216,9 @@ impl Config {
         let is_live = node.phase == Phase::Live;
         let rests = is_live && node.renewal == Renewal::None;
         match action {
-            Action::Load(_) => node.phase == Phase::Cold && who.renews && node.incarnation < self.incarnations,
-            Action::Register(_) => node.phase == Phase::Loaded,
+            Action::Load(_) => node.phase == Phase::Cold && (!who.renews || node.incarnation < self.incarnations),
+            Action::Register(_) => node.phase == Phase::Loaded && who.renews,
+            Action::Reload(_) => !who.renews,
             Action::Renew(_) => rests && !who.fine,
             Action::ReadTime(_) => rests && who.fine && node.is_certain,
             Action::ReadBeat(_) => rests && !node.is_certain,
@@ -240,12 +247,12 @@ impl Config {
     fn step(&self, world: &mut World, action: Action) -> Option<()> {
         match action {
             Action::Tick => tidy::tick(world, self),
-            Action::Load(n) => node::load(world, n)?,
+            Action::Load(n) => node::load(world, n, self)?,
             Action::Register(n) => node::register(world, n, self)?,
             Action::Renew(n) => node::renew_whole(world, n, self)?,
             Action::ReadTime(n) => node::read_time(world, n)?,
-            Action::Ask(n) => node::ask(world, n)?,
-            Action::AskLate(n) => node::ask_late(world, n)?,
+            Action::Ask(n) => node::ask(world, n, self)?,
+            Action::AskLate(n) => node::ask_late(world, n, self)?,
             Action::GiveUp(n) => node::give_up(world, n)?,
             Action::ReadBeat(n) => node::read_beat(world, n)?,
             Action::Apply(n) => node::apply(world, n, self)?,
@@ -261,12 +268,14 @@ impl Config {
             Action::Restart(n) => node::restart(world, n)?,
             Action::BuryLiving(n) => node::bury_living(world, n, self)?,
             Action::Mend(n) => node::mend(world, n)?,
+            Action::Reload(n) => node::reload(world, n)?,
             Action::Coarse(n) => world.nodes[n].coarse = 0,
             Action::Begin(r) => writer::begin(world, r, self)?,
             Action::Commit(r) => writer::commit(world, r, self)?,
             Action::Committed(r) => writer::committed(world, r, self)?,
             Action::IsGone(r) => writer::is_gone(world, r)?,
             Action::Answer(r) => writer::answer(world, r, self)?,
+            Action::AskProgress(r, n) => writer::ask(world, r, n, self)?,
             Action::Progress(r, n) => writer::progress(world, r, n, self)?,
             Action::Copy => copy(world)?,
             Action::FailOver => self.fail_over(world)?,

@@ -37,9 +37,22 @@ pub fn tick(world: &mut World, config: &Config) {
 
 /// Forgets what nobody asks for any more.
 pub fn tidy(world: &mut World, config: &Config, has_beats: bool) {
-    for node in &mut world.nodes {
+    let is_over = |step: &Step| matches!(step, Step::Answered(_) | Step::Dead);
+    for (n, node) in world.nodes.iter_mut().enumerate() {
+        let mut own = config
+            .requests
+            .iter()
+            .zip(&world.requests)
+            .filter(|(request, _)| config.progress == Some(n) || request.node == n);
+        if own.all(|(_, step)| is_over(step)) {
+            // It judges nothing any more.
+            (node.history, node.heard) = (0, [0; 9]);
+        }
         if node.phase == Phase::Off {
             node.coarse = 0;
+        }
+        if node.asked.as_ref().is_some_and(|asked| is_over(&world.requests[asked.request])) {
+            node.asked = None;
         }
         if !node.follows() && config.slow_checks.is_none() {
             // A load replaces it. A check that is under way may still ask it.
@@ -50,12 +63,14 @@ pub fn tidy(world: &mut World, config: &Config, has_beats: bool) {
         match step {
             // Only who reads too early needs what was read then.
             Step::Committed { at, ids, .. } if config.wrong.is_none() => (*at, *ids) = (0, 0),
-            Step::Waiting { is_settled: false, ids, .. } => *ids = 0,
+            Step::Waiting { is_settled: false, ids, head, .. } => (*ids, *head) = (0, 0),
             _ => {}
         }
     }
     let known = world.ledger.ids() | world.standby.as_ref().map_or(0, Ledger::ids);
     let viewed = world.nodes.iter().filter_map(|node| node.view).fold(0, |ids, view| ids | view.ids);
+    let asked = world.nodes.iter().filter_map(|node| node.asked.as_ref()).flat_map(|asked| &asked.rows);
+    let viewed = asked.fold(viewed, |ids, &(id, _)| ids | bit(id));
     for id in 0..9 {
         if (known | viewed) & bit(id) == 0 && !config.is(crate::rules::Misreading::IdReused) {
             world.said[usize::from(id)] = 0;

@@ -133,6 +133,17 @@ pub struct View {
     pub is_settled: bool,
 }
 
+/// Head and rows, as one statement has found them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// Of which request's revocation it was asked.
+    pub request: usize,
+    pub head: Mark,
+    pub is_settled: bool,
+    /// By row: whose it is, and what it says is applied.
+    pub rows: Vec<(Id, u8)>,
+}
+
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Node {
@@ -153,8 +164,8 @@ pub struct Node {
     /// Whether the last renewal's answer was heard.
     pub is_certain: bool,
     pub renewal: Renewal,
-    /// A renewal that was given up, and is still on its way: the beat it names, and what it says is applied.
-    pub late: Option<(u8, u8)>,
+    /// A renewal that was given up, and is still on its way: the beat it names, and where the node stood.
+    pub late: Option<(u8, Mark)>,
     /// What the last renewal has said to whoever looks after the others.
     pub news: Option<Found>,
     pub seen: Vec<Seen>,
@@ -165,6 +176,12 @@ pub struct Node {
     /// A server that it is about to call settled.
     pub settles: Option<u8>,
     pub view: Option<View>,
+    /// Where its history has stood, since its last load. Only who judges what others say needs it.
+    pub history: Bits,
+    /// By row id: numbers that count whatever the history is by now.
+    pub heard: [u8; 9],
+    /// What it has read for somebody who asks how far a revocation has come.
+    pub asked: Option<Asked>,
     /// When the clock was read that all checks use, where a task reads it.
     pub coarse: Age,
 }
@@ -183,6 +200,8 @@ pub enum Step {
     /// It is committed, and the writer does not know yet.
     Committed {
         commit: Mark,
+        /// Where the ledger stood with it.
+        head: Mark,
         is_settled: bool,
         max_hold: u16,
         at: Age,
@@ -192,6 +211,7 @@ pub enum Step {
     /// The writer waits for the nodes.
     Waiting {
         commit: Mark,
+        head: Mark,
         is_settled: bool,
         max_hold: u16,
         at: Age,
@@ -244,8 +264,8 @@ pub struct World {
     pub requests: Vec<Step>,
     /// Commits that were pushed.
     pub pushed: Bits,
-    /// By row id: the last number that was acknowledged.
-    pub said: [u8; 9],
+    /// By row id: where its node has said that it stands.
+    pub said: [Bits; 9],
     /// Tokens for which a receipt was given that stands.
     pub receipts: Bits,
     pub check: Option<Check>,
@@ -310,6 +330,9 @@ impl World {
             unsettled: None,
             settles: None,
             view: None,
+            history: 0,
+            heard: [0; 9],
+            asked: None,
             coarse: 0,
         };
         let mut world = Self {
@@ -333,10 +356,12 @@ impl World {
         };
         for (n, who) in config.nodes.iter().enumerate() {
             match who.begin {
-                _ if !who.renews => world.nodes[n].phase = Phase::Cold,
+                // It follows the ledger, and has no row.
+                Begin::Live if !who.renews => world.nodes[n].phase = Phase::Loaded,
                 Begin::Cold => world.nodes[n].phase = Phase::Cold,
                 Begin::Live => world.register(n, config),
             }
+            world.nodes[n].history = bit(0);
         }
         if config.is_copied {
             world.standby = Some(world.ledger.clone());
@@ -361,6 +386,27 @@ impl World {
         self.ledger.max_hold = self.ledger.max_hold.max(hold);
         self.ledger.rows.push(Row { id, beat: 0, applied: 0, hold });
         self.ledger.rows.sort_unstable_by_key(|row| row.id);
+    }
+
+    /// Whether a ledger's history has stood there: it stands there, or what came next names that tag.
+    pub fn has_stood(&self, ledger: &Ledger, at: Mark) -> bool {
+        let is_next = |&mark: &Mark| {
+            let next = &self.commits[usize::from(mark) - 1];
+            next.seq == self.seq(at) + 1 && next.prev == at
+        };
+        self.head(ledger) == at || bits(ledger.commits).any(|mark| is_next(&mark))
+    }
+
+    /// The number up to which a node knows that another has applied what it has itself, by what that one has said.
+    pub fn heard(&self, n: usize, id: Id, config: &Config) -> u8 {
+        let (node, said) = (&self.nodes[n], self.said[usize::from(id)]);
+        let counts = if config.is(crate::rules::Misreading::AcksByNumber) { said } else { said & node.history };
+        bits(counts).map(|mark| self.seq(mark)).fold(node.heard[usize::from(id)], u8::max)
+    }
+
+    /// Whether what a node has heard may be counted for what a ledger had when it stood there.
+    pub fn is_ours(&self, n: usize, at: Mark, config: &Config) -> bool {
+        self.nodes[n].history & bit(at) != 0 || config.is(crate::rules::Misreading::AcksByNumber)
     }
 
     /// The number of a commit.

@@ -3,7 +3,7 @@
 use crate::{
     config::Config,
     rules::Misreading,
-    world::{By, Phase, Step, World, bit, id},
+    world::{Asked, By, Id, Phase, Step, World, bit, bits, id},
 };
 
 /// A writer that reads too early has begun.
@@ -47,15 +47,17 @@ pub fn commit(world: &mut World, r: usize, config: &Config) -> Option<()> {
         None => world.commit(token),
     };
     let is_settled = world.ledger.is_settled() || config.is(Misreading::EarlyAnswers);
-    let max_hold = world.ledger.max_hold;
-    world.requests[r] = Step::Committed { commit, is_settled, max_hold, at, ids, is_new: found.is_none() };
+    let (head, max_hold) = (world.head(&world.ledger), world.ledger.max_hold);
+    world.requests[r] = Step::Committed { commit, head, is_settled, max_hold, at, ids, is_new: found.is_none() };
     Some(())
 }
 
 /// The writer hears that it is committed, or reads it on another connection. It applies it and tells others, and reads the
 /// clock and the nodes.
 pub fn committed(world: &mut World, r: usize, config: &Config) -> Option<()> {
-    let Step::Committed { commit, is_settled, max_hold, at, ids, is_new } = world.requests[r] else { return None };
+    let Step::Committed { commit, head, is_settled, max_hold, at, ids, is_new } = world.requests[r] else {
+        return None;
+    };
     let n = config.requests[r].node;
     if is_new {
         // Its own node takes it in; what does not fit is found by a pull.
@@ -68,7 +70,7 @@ pub fn committed(world: &mut World, r: usize, config: &Config) -> Option<()> {
         Some(Misreading::NodesCached) => world.nodes[n].view.map_or(world.ledger.ids(), |view| view.ids),
         _ => world.ledger.ids(),
     };
-    world.requests[r] = Step::Waiting { commit, is_settled, max_hold, at, ids };
+    world.requests[r] = Step::Waiting { commit, head, is_settled, max_hold, at, ids };
     if config.is(Misreading::AlreadyAtOnce) && !is_new {
         receive(world, r, By::Acknowledged);
     }
@@ -77,7 +79,7 @@ pub fn committed(world: &mut World, r: usize, config: &Config) -> Option<()> {
 
 /// Why it need not be waited for longer, if so: every row of the first reading acknowledges it, or is gone, or is over.
 pub fn reached(world: &World, r: usize, config: &Config) -> Option<By> {
-    let Step::Waiting { commit, is_settled, max_hold, at, ids } = world.requests[r] else { return None };
+    let Step::Waiting { commit, head, is_settled, max_hold, at, ids } = world.requests[r] else { return None };
     let n = config.requests[r].node;
     // A restored head may have forgotten how long a hold there was.
     let own = if config.is(Misreading::ForgottenHold) { 0 } else { config.nodes[n].hold };
@@ -87,10 +89,10 @@ pub fn reached(world: &World, r: usize, config: &Config) -> Option<By> {
     if !is_settled {
         return None;
     }
-    let seq = world.seq(commit);
+    let (seq, is_ours) = (world.seq(commit), world.is_ours(n, head, config));
     let mut by = if ids == world.ledger.ids() { By::Acknowledged } else { By::Vanished };
     for row in world.ledger.rows.iter().filter(|row| ids & bit(row.id) != 0) {
-        if row.applied >= seq || world.said[usize::from(row.id)] >= seq {
+        if row.applied >= seq || is_ours && world.heard(n, row.id, config) >= seq {
             continue;
         }
         if !config.has_waited(n, at, row.hold) {
@@ -122,24 +124,49 @@ fn give(world: &mut World, commit: u8) {
     }
 }
 
-/// Somebody asks a node how far a revocation has come, which was recorded by any: `GET /v1/revocations/{seq}`.
+/// Somebody asks a node how far a revocation has come, which was recorded by any: `GET /v1/revocations/{seq}`. It reads the
+/// head and the rows, in one statement.
+pub fn ask(world: &mut World, r: usize, n: usize, config: &Config) -> Option<()> {
+    let is_early = config.is(Misreading::ProgressOfBefore);
+    if world.nodes[n].phase == Phase::Off || !is_early && !matches!(world.requests[r], Step::Waiting { .. }) {
+        return None;
+    }
+    let ledger = &world.ledger;
+    let rows = ledger.rows.iter().map(|row| (row.id, row.applied)).collect();
+    let asked = Asked { request: r, head: world.head(ledger), is_settled: ledger.is_settled(), rows };
+    world.nodes[n].asked = Some(asked);
+    Some(())
+}
+
+/// It tells what it has found, and heard since.
 pub fn progress(world: &mut World, r: usize, n: usize, config: &Config) -> Option<()> {
     let Step::Waiting { commit, .. } = world.requests[r] else { return None };
+    if config.is(Misreading::ProgressByMemory) {
+        return remembered(world, commit, n, config);
+    }
+    let seq = world.seq(commit);
+    let Asked { request, head, is_settled, rows } = world.nodes[n].asked.take()?;
+    if request != r || !is_settled || rows.is_empty() {
+        return None;
+    }
+    if world.seq(head) < seq && !config.is(Misreading::ProgressOfBefore) {
+        return None;
+    }
+    let is_ours = world.is_ours(n, head, config);
+    let has = |&(id, applied): &(Id, u8)| applied >= seq || is_ours && world.heard(n, id, config) >= seq;
+    rows.iter().all(has).then(|| give(world, commit))
+}
+
+/// It tells what its last renewal has found, and what it has heard since.
+fn remembered(world: &mut World, commit: u8, n: usize, config: &Config) -> Option<()> {
     let (node, seq) = (&world.nodes[n], world.seq(commit));
-    let view = node.view.filter(|view| view.is_settled && view.ids != 0)?;
+    let view = node.view.filter(|view| view.is_settled && view.ids != 0 && view.head >= seq)?;
     let is_live = node.phase == Phase::Live && node.lease.is_some_and(|t0| config.is_valid(n, t0, 0));
-    if !is_live || (view.head < seq && !config.is(Misreading::ProgressOfBefore)) {
-        return None;
-    }
-    let has = |id: u8| {
+    let has = |id: Id| {
         let row = world.ledger.row(id).is_some_and(|row| row.applied >= seq);
-        row || world.said[usize::from(id)] >= seq
+        row || world.heard(n, id, config) >= seq
     };
-    if !crate::world::bits(view.ids).all(has) {
-        return None;
-    }
-    give(world, commit);
-    Some(())
+    (is_live && bits(view.ids).all(has)).then(|| give(world, commit))
 }
 
 /// What the ledger does not have any more was never committed, for whoever asks it.
