@@ -46,14 +46,9 @@ impl Recent {
         }
     }
 
-    /// Forgets where the history stood: it is another one now.
-    pub fn forget(&mut self) {
-        self.history.clear();
-    }
-
     /// A load has ended here: what was before may be of another history.
     pub fn begin_at(&mut self, at: Cursor) {
-        self.forget();
+        self.end();
         self.pass(at);
     }
 
@@ -77,7 +72,7 @@ impl Recent {
     /// The rows of batches that are not among `found`, as far as they can still deny anything; and forgets everything.
     pub fn take_lost(&mut self, found: &HashSet<(i64, i64)>, now: Timestamp) -> Vec<Row> {
         self.rows = 0;
-        self.forget();
+        self.end();
         let is_lost = |batch: &Batch| !found.contains(&(batch.cursor.seq.0, batch.cursor.tag.0));
         let lost = self.batches.drain(..).filter(is_lost).flat_map(|batch| batch.rows);
         lost.filter(|row| row.until >= now).collect()

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// What must be among them: every reading that the protocol warns of, and what else one could get wrong.
-const REQUIRED: [&str; 26] = [
+const REQUIRED: [&str; 33] = [
     // The readings of the rules that break the promise of a receipt.
     "number-before-lock",
     "c-before-commit",
@@ -38,6 +38,14 @@ const REQUIRED: [&str; 26] = [
     "settles-too-early",
     "rebuild-does-not-catch-up",
     "leaves-before-the-last-check",
+    // The writer, sessions and looks.
+    "check-jti-only",
+    "entry-life-is-exp",
+    "entry-life-from-lowered-access-ttl",
+    "redis-miss-trusted",
+    "false-positive-without-touched",
+    "refresh-not-conditional",
+    "generation-reread-at-refresh",
 ];
 
 fn all() -> Vec<Patch> {
@@ -100,7 +108,9 @@ fn exists(catcher: &Catcher) -> bool {
     let (&test, modules) = modules.split_last().unwrap();
     let places = match catcher.suite {
         Suite::Proof => return true,
-        Suite::It | Suite::Lib => places(modules.strip_suffix(&["postgres"]).unwrap_or(modules)),
+        Suite::It | Suite::Lib => {
+            places(modules.strip_suffix(&["postgres"]).or(modules.strip_suffix(&["sqlite"])).unwrap_or(modules))
+        }
         Suite::Loom => vec![Path::new(ROOT).join("tests/loom").join(modules.join("/")).with_extension("rs")],
         Suite::Model => return is_modelled(&catcher.words),
     };

@@ -15,10 +15,7 @@ impl Node {
         let inner = &self.0;
         let Some(recent) = &inner.replica.recent else { return Ok(()) };
         let kept = || recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(first) = kept().first() else {
-            kept().forget();
-            return Ok(());
-        };
+        let Some(first) = kept().first() else { return Ok(()) };
         let (mut found, mut after) = (HashSet::new(), Seq(first.seq.0 - 1));
         loop {
             let page = inner.ledger.page(after).await?;
