@@ -13,9 +13,9 @@
 //! | P5 | an allow of what was said to be dead: by the same node, or by any a hold later; of what must have expired |
 //! | P6 | a refusal without an act that may be its reason; a 503, or no answer, that no fault excuses; a node that is cut off and stops long before its hold is over |
 //! | refresh | a ticket with two successors, one that is current again, or one that is used long after it was replaced |
-//! | answers | an answer that the contract does not have |
+//! | answers | an answer that the contract does not have; credentials of another session than the one that asked, or of another user |
 //!
-//! What excuses lasts for [`facts::RECOVERY`] after a fault, an unanswered act for [`facts::LATE`]. A loss that a fault
+//! What excuses lasts for a while after a fault ([`facts::recovery`]), an unanswered act for [`facts::LATE`]. A loss that a fault
 //! states (a restore from a backup) ends an era: acts that may be lost bind nobody in the next one.
 //!
 //! A checker that cannot fail is worthless: [`self_check`] shows it histories of a perfect service, which it must pass,
@@ -31,10 +31,12 @@ mod figures;
 mod logins;
 mod mutations;
 mod names;
+mod owners;
 mod reading;
 mod refusals;
 pub(crate) mod report;
 pub(crate) mod results;
+mod shown;
 mod simulator;
 mod spread;
 mod waits;
@@ -50,8 +52,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Failure, command, history::History};
 
-pub(crate) use self::figures::Figures;
 use self::{facts::Facts, results::Results};
+pub(crate) use self::{
+    facts::recovery,
+    figures::Figures,
+    shown::{LEAST, LEAST_IN_BRIEF, Shown},
+};
 
 /// Violations of one promise that are kept; the others are counted.
 const KEPT: usize = 20;
@@ -144,6 +150,7 @@ pub(crate) fn judge(history: &History) -> Findings {
     allows::check(&facts, &acts, &mut findings);
     let blame = refusals::Blame::of(&facts, &acts);
     logins::check(&facts, &mut findings);
+    owners::check(&facts, &mut findings);
     refusals::check(&facts, &blame, &mut findings);
     early::check(&facts, &blame, &mut findings);
     waits::check(&facts, &mut findings);

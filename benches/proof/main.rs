@@ -8,9 +8,9 @@
 //! cargo bench --profile dev --bench proof -- mutants       rules broken on purpose: each must be caught
 //! ```
 //!
-//! Each but the last has a form of seconds, `--smoke`, which checks the same verdicts and prints no figures; that each
-//! mutant still applies is a test. The long forms write their raw results to `target/bench/`; those of the last full runs
-//! are in `benches/results/`.
+//! `nemesis`, `crash` and `soak` have a form of seconds, `--smoke`, which checks the same verdicts and prints no figures;
+//! a run of `nemesis` shows the judge what it has to find before it begins. That each mutant still applies is a test. The
+//! long forms write their raw results to `target/bench/`; those of the last full runs are in `benches/results/`.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -36,7 +36,10 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, sync::Arc,
 use clap::Args;
 use kickout::clock::Clock;
 use tokio::{
-    signal,
+    signal::{
+        self,
+        unix::{SignalKind, signal},
+    },
     task::{JoinSet, block_in_place},
 };
 
@@ -85,7 +88,7 @@ pub(crate) struct Options {
     /// Only this episode of the run.
     #[arg(long, value_name = "NUMBER")]
     episode: Option<u32>,
-    /// What lies between the processes.
+    /// What lies between the processes; with `--smoke` always proxies.
     #[arg(long, value_enum, default_value_t = Between::Auto)]
     net: Between,
     /// Where the results go.
@@ -104,9 +107,11 @@ const BROKEN: &str = "target/nemesis";
 
 /// Runs it. When it is interrupted, everything that it has made is taken away.
 pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
+    let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         ended = Box::pin(episodes(options)) => ended,
         interrupted = signal::ctrl_c() => interrupted.map_err(Into::into).and(Err("it was interrupted".into())),
+        _ = terminated.recv() => Err("it was terminated".into()),
     }
 }
 
@@ -117,19 +122,20 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
     net::sweep();
     clock::sweep();
     let net = match options.net {
+        _ if options.smoke => Err("--smoke".to_owned()),
         Between::Proxy => Err("--net proxy".to_owned()),
         Between::Netns | Between::Auto => Net::can_be_had(),
     };
-    if let (Between::Netns, Err(why)) = (options.net, &net) {
+    if let (Between::Netns, false, Err(why)) = (options.net, options.smoke, &net) {
         return Err(why.clone().into());
     }
     // What is planned does not depend on what this machine can do: the same number is the same episode everywhere.
     let kinds = if options.only.is_empty() { Kind::all() } else { options.only.clone() };
     let skipped = missing(&kinds, &net);
-    for (kind, why) in &skipped {
+    for (kind, why) in skipped.iter().filter(|_| !options.smoke) {
         command::tell(&format!("without {kind}: {why}"))?;
     }
-    if skipped.len() == kinds.len() {
+    if skipped.len() == kinds.len() && !options.smoke {
         return Err("nothing of this can be had here".into());
     }
     judge::self_check()?;
@@ -147,7 +153,7 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
     while goes_on(options, number, kinds.len(), since) {
         let plan = if options.smoke { brief(options.seed) } else { plan(options.seed, number, &kinds) };
         number += 1;
-        if plan.faults.iter().any(|planned| skipped.iter().any(|(kind, _)| *kind == planned.kind)) {
+        if !options.smoke && plan.faults.iter().any(|planned| skipped.iter().any(|(kind, _)| *kind == planned.kind)) {
             continue;
         }
         let ended = held(&plan, &server, net.is_ok()).await;
@@ -163,6 +169,9 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
     results.took_seconds = Duration::from_nanos(moment() - since).as_secs_f64();
     if !options.smoke {
         command::write(&options.out, &results)?;
+    }
+    if results.are_receipts_slow() {
+        return Err("too many receipts were slow though no fault made them: acknowledgements do nothing".into());
     }
     if failed == 0 { Ok(()) } else { Err(format!("{failed} episodes broke a promise, or could not be held").into()) }
 }
@@ -205,6 +214,9 @@ fn tell(options: &Options, plan: &Plan, ended: Result<Ended, Failure>, results: 
     let name = format!("episode {} ({})", plan.episode, faults.join(" and "));
     let net = results.net.clone();
     let again = || {
+        if plan.is_brief {
+            return format!("cargo bench --profile dev --bench proof -- nemesis --smoke --seed {}", plan.seed);
+        }
         let only: Vec<String> = options.only.iter().map(ToString::to_string).collect();
         let only = if only.is_empty() { String::new() } else { format!(" --only {}", only.join(",")) };
         format!(
@@ -249,9 +261,10 @@ fn tell(options: &Options, plan: &Plan, ended: Result<Ended, Failure>, results: 
 
 /// What an episode was, in a line.
 fn line(summary: &EpisodeSummary, operations: Option<usize>) -> String {
-    let how = if summary.is_clean() { "as promised" } else { "BROKEN" };
-    let figures = |operations| format!("{operations} operations in {:.0} s, ", summary.took_seconds);
-    operations.map(figures).unwrap_or_default() + how
+    let receipts = summary.findings.figures.complete_receipts;
+    let figures =
+        |operations| format!("{operations} operations, {receipts} receipts in {:.0} s, ", summary.took_seconds);
+    operations.map(figures).unwrap_or_default() + &summary.verdict()
 }
 
 /// Of the servers that are used.

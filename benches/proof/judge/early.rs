@@ -11,7 +11,7 @@ use crate::history::{Answer, Asked, Event, Fault, Token};
 
 use super::{
     Findings, Promise,
-    facts::{Facts, RECOVERY, is_of},
+    facts::{Facts, is_of},
     refusals::Blame,
 };
 
@@ -71,11 +71,9 @@ fn met<'e>(facts: &Facts<'_>, blame: &Blame, fault: &Fault, checks: &[(usize, &'
 
 /// Whether something else may have stopped the node, or have kept it from renewing just before.
 fn is_disturbed(facts: &Facts<'_>, fault: &Fault, node: u8) -> bool {
-    let from = fault.began.saturating_sub(RECOVERY);
     let to = fault.in_force + facts.hold;
-    facts
-        .history
-        .faults
-        .iter()
-        .any(|other| !std::ptr::eq(other, fault) && other.began <= to && other.healed >= from && is_of(other, node))
+    facts.history.faults.iter().any(|other| {
+        let is_near = other.began <= to && facts.recovered(other) >= fault.began;
+        !std::ptr::eq(other, fault) && is_near && is_of(other, node)
+    })
 }

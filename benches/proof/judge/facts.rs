@@ -10,9 +10,18 @@ use super::{cover::Scope, family::Family};
 pub(super) const MS: Moment = 1_000_000;
 pub(super) const SECOND: Moment = 1_000 * MS;
 
-/// What a fault permits it permits for so long after it was healed. A node that lost packets may wait for an answer that
-/// will never come, and gives a statement up after ten seconds; then it connects, loads and renews.
-pub(super) const RECOVERY: Moment = 12 * SECOND;
+/// What a fault permits it permits for so long after it was healed.
+///
+/// A node that lost packets may wait for an answer that will never come, and gives a statement up after ten seconds. Any
+/// other one hears at once that it can go on: it connects, loads and renews, and has lost its place at worst. Where the
+/// machine itself did not run, nodes need as long as a renewal takes that was not begun in time.
+pub(crate) fn recovery(name: &str, hold: Moment) -> Moment {
+    match name {
+        STARVED => hold / 5 + SECOND,
+        name if name.starts_with("net-") => 12 * SECOND,
+        _ => hold + 2 * SECOND,
+    }
+}
 
 /// An act that was not answered may still happen so long after its end and the end of every fault that it met: a request
 /// that a stopped process had in its hands, a statement that waited behind a lock.
@@ -262,7 +271,15 @@ impl<'a> Facts<'a> {
     pub(super) fn met(&self, it: &Event) -> impl Iterator<Item = &'a Fault> + use<'a> {
         let span = it.span();
         let faults = &self.history.faults;
-        faults.iter().filter(move |fault| span.began <= fault.healed + RECOVERY && span.ended >= fault.began)
+        let hold = self.hold;
+        let is_met =
+            move |fault: &&Fault| span.began <= fault.healed + recovery(&fault.name, hold) && span.ended >= fault.began;
+        faults.iter().filter(is_met)
+    }
+
+    /// When what a fault permits is over.
+    pub(super) fn recovered(&self, fault: &Fault) -> Moment {
+        fault.healed + recovery(&fault.name, self.hold)
     }
 }
 

@@ -11,9 +11,10 @@ use crate::history::{Answer, Asked, Event, Fault, Moment};
 
 use super::{
     cover::{Cover, Entry, Found, Scope, earlier},
-    facts::{Act, Facts, Given, RECOVERY, SECOND, STARVED, Span, is_of},
+    facts::{Act, Facts, Given, STARVED, Span, is_of},
     names::ms,
     refusals::Blame,
+    shown::has_complete_receipt,
     spread::Spread,
     waits,
 };
@@ -21,11 +22,8 @@ use super::{
 /// No fault, and none just before.
 pub(crate) const NONE: &str = "none";
 
-/// No fault, but one had been healed less than [`RECOVERY`] before.
+/// No fault, but one had been healed just before: what it permits is not over.
 pub(crate) const AFTER: &str = "just healed";
-
-/// A receipt that took longer than this, and that no fault made slow.
-const SLOW: Moment = SECOND;
 
 /// Counts and times of one history, or of several.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -36,12 +34,23 @@ pub(crate) struct Figures {
     pub(crate) faults: BTreeMap<String, u64>,
     /// How often the machine itself did not run for a while.
     pub(crate) starved: u64,
+    /// How long clients have asked, and for how much of it that excuses what P2 and P6 do not permit.
+    #[serde(default)]
+    pub(crate) lasted_ms: f64,
+    #[serde(default)]
+    pub(crate) starved_ms: f64,
     /// By what was in force.
     pub(crate) under: BTreeMap<String, Under>,
     /// Checks of tokens that a complete receipt covered when they were invoked; all must have been refused.
     pub(crate) checks_after_receipt: u64,
-    /// Complete receipts slower than a second that no fault excuses. Not a broken promise, but not the milliseconds that a
-    /// healthy cluster takes.
+    /// Complete receipts.
+    #[serde(default)]
+    pub(crate) complete_receipts: u64,
+    /// Complete receipts that no fault makes slow.
+    #[serde(default)]
+    pub(crate) plain_receipts: u64,
+    /// Those of them that took longer than a second by the service's own account. One is not a broken promise; many say
+    /// that acknowledgements do nothing and that every receipt waits for leases to end.
     pub(crate) slow_receipts: u64,
 }
 
@@ -87,9 +96,40 @@ impl Figures {
                 *figures.faults.entry(fault.name.clone()).or_default() += 1;
             }
         }
+        figures.starvation(facts);
         figures.staleness(facts, acts);
         figures.availability(facts, blame);
         figures
+    }
+
+    fn starvation(&mut self, facts: &Facts<'_>) {
+        let history = facts.history;
+        let began = history.events.iter().map(|event| event.began).min().unwrap_or(0);
+        let ended = history.events.iter().map(|event| event.ended).max().unwrap_or(0);
+        let mut spans: Vec<(Moment, Moment)> = history
+            .faults
+            .iter()
+            .filter(|fault| fault.name == STARVED)
+            .map(|fault| (fault.began.max(began), facts.recovered(fault).min(ended)))
+            .collect();
+        spans.sort_unstable();
+        let (mut excused, mut until) = (0, 0);
+        for (from, to) in spans {
+            excused += to.saturating_sub(from.max(until));
+            until = until.max(to);
+        }
+        self.lasted_ms = ms(ended - began);
+        self.starved_ms = ms(excused);
+    }
+
+    /// For which part of the time the machine excuses what P2 and P6 do not permit.
+    pub(crate) fn starved_share(&self) -> f64 {
+        if self.lasted_ms > 0.0 { self.starved_ms / self.lasted_ms } else { 0.0 }
+    }
+
+    /// Whether so many receipts were slow that acknowledgements cannot be what ends the waits.
+    pub(crate) const fn are_receipts_slow(&self) -> bool {
+        waits::are_too_many(self.slow_receipts, self.plain_receipts)
     }
 
     fn under(&mut self, name: &str) -> &mut Under {
@@ -100,21 +140,17 @@ impl Figures {
     }
 
     fn receipt(&mut self, facts: &Facts<'_>, event: &Event) {
-        if !event.answer.receipt().is_some_and(|receipt| receipt.is_complete) || !event.asked.has_receipt() {
+        if !has_complete_receipt(event) {
             return;
         }
+        self.complete_receipts += 1;
         let took = event.ended - event.began;
         self.under(&met_by(facts, event.span())).receipts.note(took);
-        let excuses =
-            |fault: &Fault| fault.permits.slow_receipts || fault.permits.refused_acts || fault.name == STARVED;
-        // After a server came back the early answers are off for a while.
-        let wait = 2 * waits::bound(facts);
-        let mut met = facts.history.faults.iter().filter(|fault| event.began <= fault.healed + wait);
-        let is_excused = met.any(|fault| event.ended >= fault.began && excuses(fault));
-        self.slow_receipts += u64::from(took > SLOW && !is_excused);
+        self.plain_receipts += u64::from(waits::is_plain(facts, event));
+        self.slow_receipts += u64::from(waits::is_plain(facts, event) && waits::is_slow(event));
     }
 
-    fn staleness(&mut self, facts: &Facts<'_>, acts: &[Act]) {
+    pub(super) fn staleness(&mut self, facts: &Facts<'_>, acts: &[Act]) {
         let settled =
             |act: &&Act| act.is_recorded && !act.is_hearsay && !facts.is_lost_by(act.effect, facts.eras() - 1);
         let cover = |at: fn(&Act) -> Moment, is_wanted: fn(&Act) -> bool| {
@@ -202,6 +238,10 @@ impl Figures {
         }
         self.starved += other.starved;
         self.checks_after_receipt += other.checks_after_receipt;
+        self.lasted_ms += other.lasted_ms;
+        self.starved_ms += other.starved_ms;
+        self.plain_receipts += other.plain_receipts;
+        self.complete_receipts += other.complete_receipts;
         self.slow_receipts += other.slow_receipts;
     }
 
@@ -240,7 +280,7 @@ fn met_by(facts: &Facts<'_>, span: Span) -> String {
     if !names.is_empty() {
         return names.join(" + ");
     }
-    let is_after = faults.any(|fault| span.began >= fault.healed && span.began <= fault.healed + RECOVERY);
+    let is_after = faults.any(|fault| span.began >= fault.healed && span.began <= facts.recovered(fault));
     if is_after { AFTER } else { NONE }.to_owned()
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    facts::{Facts, RECOVERY, SECOND, is_of},
+    facts::{Facts, SECOND, is_of},
     judge, names,
     refusals::Blame,
     simulator::{self, denied},
@@ -18,13 +18,13 @@ use super::{
 };
 
 /// How long each history goes on before everything is started again.
-const UNTIL: u64 = 24 * SECOND;
+const UNTIL: u64 = 40 * SECOND;
 
 /// One way of being wrong: changes one event, and says which; `None` if this history has none that could be changed so.
 type Mutation = fn(&mut History, &Facts<'_>, &Blame, &mut StdRng) -> Option<usize>;
 
 /// All of them.
-const MUTATIONS: [(&str, Mutation); 14] = [
+const MUTATIONS: [(&str, Mutation); 18] = [
     ("a dead token is allowed", revive),
     ("a dead token is allowed at the end", revive_at_the_end),
     ("a node that is cut off allows", overstay),
@@ -37,6 +37,10 @@ const MUTATIONS: [(&str, Mutation); 14] = [
     ("a receipt is late", delay),
     ("a dead session is refreshed", renew),
     ("a refresh gives another successor", fork),
+    ("a refresh brings the credentials of another session", mistake),
+    ("a login brings the session of another user", share),
+    ("a token comes a second time", repeat),
+    ("a receipt says itself that it was late", drag),
     ("somebody banned logs in", admit),
     ("nobody banned is refused", repel),
 ];
@@ -96,9 +100,8 @@ fn answer(history: &mut History, event: Option<usize>, answer: Answer) -> Option
 }
 
 /// Whether no fault has anything to do with it.
-fn is_quiet(history: &History, event: &Event) -> bool {
-    let meets = |fault: &Fault| event.began <= fault.healed + RECOVERY && event.ended >= fault.began;
-    !history.faults.iter().any(meets)
+fn is_quiet(facts: &Facts<'_>, event: &Event) -> bool {
+    facts.met(event).next().is_none()
 }
 
 /// An allow of a token that nobody may have ended.
@@ -139,7 +142,8 @@ fn revive_at_the_end(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &
 
 fn overstay(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
     let event = pick(history, rng, |event| {
-        let is_over = |fault: &Fault| event.began > fault.in_force + facts.hold + SECOND && event.ended < fault.healing;
+        let is_over =
+            |fault: &Fault| event.began > fault.in_force + facts.hold + SECOND / 2 && event.ended < fault.healing;
         let cuts = |fault: &&Fault| fault.permits.cuts_ledger && is_of(fault, event.node);
         let mut faults = history.faults.iter().filter(cuts);
         matches!(event.asked, Asked::Check { .. }) && faults.any(is_over)
@@ -162,13 +166,13 @@ fn disown(history: &mut History, facts: &Facts<'_>, blame: &Blame, rng: &mut Std
     answer(history, event, denied("token-invalid"))
 }
 
-fn shrug(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
-    let event = pick(history, rng, |event| is_quiet(history, event));
+fn shrug(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let event = pick(history, rng, |event| is_quiet(facts, event));
     answer(history, event, Answer::Unavailable)
 }
 
-fn hush(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
-    let event = pick(history, rng, |event| matches!(event.asked, Asked::Check { .. }) && is_quiet(history, event));
+fn hush(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let event = pick(history, rng, |event| matches!(event.asked, Asked::Check { .. }) && is_quiet(facts, event));
     answer(history, event, Answer::Lost)
 }
 
@@ -180,9 +184,9 @@ fn babble(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> 
 fn delay(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
     let event = pick(history, rng, |event| {
         let is_complete = event.answer.receipt().is_some_and(|receipt| receipt.is_complete);
-        is_complete && is_quiet(history, event)
+        is_complete && is_quiet(facts, event)
     })?;
-    let over = history.faults.iter().map(|fault| fault.healed + RECOVERY).max().unwrap_or(0);
+    let over = history.faults.iter().map(|fault| facts.recovered(fault)).max().unwrap_or(0);
     let it = &mut history.events[event];
     it.ended = over.max(it.began) + waits::bound(facts) + waits::SLACK + SECOND;
     Some(event)
@@ -219,6 +223,62 @@ fn fork(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Op
     });
     let Answer::Issued { session, token, receipt, .. } = history.events[event?].answer else { return None };
     answer(history, event, Answer::Issued { session, token, ticket: Some(Ticket(u32::MAX)), receipt })
+}
+
+fn mistake(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let event = pick(history, rng, |event| {
+        matches!((event.asked, &event.answer), (Asked::Refresh { .. }, Answer::Issued { .. }))
+    });
+    let (of, last) = (event?, history.events.iter().map(|event| &event.answer));
+    let Answer::Issued { session: own, token, ticket, receipt } = history.events[of].answer else { return None };
+    let session = last.filter_map(issued_to).filter(|session| *session != own).choose(rng)?;
+    answer(history, event, Answer::Issued { session, token, ticket, receipt })
+}
+
+const fn issued_to(answer: &Answer) -> Option<Session> {
+    match *answer {
+        Answer::Issued { session, .. } => Some(session),
+        _ => None,
+    }
+}
+
+/// A login, and another one of somebody else that was answered before.
+fn two_logins(history: &History, rng: &mut StdRng) -> Option<(usize, usize)> {
+    let is_login = |event: &Event| matches!((event.asked, &event.answer), (Asked::LogIn { .. }, Answer::Issued { .. }));
+    let later = pick(history, rng, is_login)?;
+    let asked = history.events[later].asked;
+    let earlier = history.events[..later].iter().enumerate();
+    let earlier = earlier.filter(|(_, event)| is_login(event) && event.asked != asked).map(|(index, _)| index);
+    Some((earlier.choose(rng)?, later))
+}
+
+fn share(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let (earlier, later) = two_logins(history, rng)?;
+    let session = issued_to(&history.events[earlier].answer)?;
+    let Answer::Issued { token, ticket, receipt, .. } = history.events[later].answer else { return None };
+    answer(history, Some(later), Answer::Issued { session, token, ticket, receipt })
+}
+
+fn repeat(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let (earlier, later) = two_logins(history, rng)?;
+    let Answer::Issued { token, .. } = history.events[earlier].answer else { return None };
+    let Answer::Issued { session, ticket, receipt, .. } = history.events[later].answer else { return None };
+    answer(history, Some(later), Answer::Issued { session, token, ticket, receipt })
+}
+
+/// In time by the client's clock, as far as the slack of a machine goes, and late by the service's own.
+fn drag(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let took = waits::bound(facts) + waits::OWN_SLACK + SECOND;
+    let asked = |event: &Event| Event { began: event.ended.saturating_sub(took), ..event.clone() };
+    let event = pick(history, rng, |event| {
+        matches!(event.answer, Answer::Receipt(receipt) if receipt.is_complete) && is_quiet(facts, &asked(event))
+    })?;
+    let it = &mut history.events[event];
+    *it = asked(it);
+    if let Answer::Receipt(receipt) = &mut it.answer {
+        receipt.elapsed_ms = names::ms(took);
+    }
+    Some(event)
 }
 
 fn admit(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {

@@ -145,11 +145,15 @@ fn act(facts: &Facts<'_>, blame: &Blame, index: usize, event: &Event, problem: &
         "conflict",
         "not-found",
     ];
-    let is_excused = is_known.contains(&problem)
-        && (blame.may_change(user, index, event.ended)
-            || facts.losses_until(event.ended) > 0
-            || facts.may_be_gone(Span { began: start, ended: start }, event.ended)
-            || (problem == "token-expired" && facts.may_be_expired(Span { began: start, ended: start }, event.ended)));
+    // Whose ledger is another one now, nobody knows their token any more.
+    let is_unknown = problem == "token-invalid" && facts.may_be_gone(Span { began: start, ended: start }, event.ended);
+    let is_excused = is_unknown
+        || is_known.contains(&problem)
+            && (blame.may_change(user, index, event.ended)
+                || facts.losses_until(event.ended) > 0
+                || facts.may_be_gone(Span { began: start, ended: start }, event.ended)
+                || (problem == "token-expired"
+                    && facts.may_be_expired(Span { began: start, ended: start }, event.ended)));
     if !is_excused {
         findings.accuse(Promise::P6, &[index], format!("an act was refused by {problem} without a reason"));
     }

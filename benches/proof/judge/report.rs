@@ -29,6 +29,7 @@ pub(crate) fn report(results: &Results) -> Result<String, fmt::Error> {
     pairs(&mut text, &figures)?;
     meaning(&mut text)?;
     operations(&mut text, &figures)?;
+    episodes(&mut text, results)?;
     skipped(&mut text, results)?;
     Ok(text)
 }
@@ -71,6 +72,7 @@ fn totals(text: &mut String, results: &Results, figures: &Figures) -> fmt::Resul
         .filter(|(promise, _)| matches!(promise, Promise::P1 | Promise::P3))
         .map(|(_, count)| count)
         .sum();
+    let unjudged = results.episodes.iter().filter(|episode| !episode.is_judged_whole());
     let stale = figures.under.values().map(|under| under.staleness_ms).fold(0.0, f64::max);
     writeln!(text, "\n## In all\n\n| what | |\n|---|---:|")?;
     let mut row = |what: &str, value: String| writeln!(text, "| {what} | {value} |");
@@ -80,17 +82,29 @@ fn totals(text: &mut String, results: &Results, figures: &Figures) -> fmt::Resul
     row("…of them checks", grouped(checks))?;
     row("…of a token that a complete receipt covered", grouped(figures.checks_after_receipt))?;
     row("…and allowed, or refreshed, or allowed after everything was started again", grouped(allowed))?;
+    row("complete receipts", grouped(figures.complete_receipts))?;
+    row("…of the episode with the fewest", grouped(fewest(results)))?;
     row("complete receipts slower than a second that no fault excuses", grouped(figures.slow_receipts))?;
     row("largest staleness: from the invocation of an act to the last allow of what it ends", seconds(stale))?;
     row("moments in which the machine itself did not run", grouped(figures.starved))?;
+    row("share of the time that they excuse", format!("{:.1} %", 100.0 * figures.starved_share()))?;
+    row("**episodes whose P2 and P6 are not judged**: more than a fifth excused", format!("**{}**", unjudged.count()))?;
     row("**promises broken**", format!("**{}**", grouped(broken)))?;
     row("**nodes that did not recover, and the like**", format!("**{}**", grouped(trouble as u64)))
+}
+
+fn fewest(results: &Results) -> u64 {
+    let receipts = results.episodes.iter().map(|episode| episode.findings.figures.complete_receipts);
+    receipts.min().unwrap_or(0)
 }
 
 /// What was broken, if anything was.
 fn broken(text: &mut String, results: &Results) -> fmt::Result {
     if results.is_clean() {
         return Ok(());
+    }
+    if results.are_receipts_slow() {
+        writeln!(text, "\n**Too many receipts were slow: acknowledgements do nothing.**")?;
     }
     writeln!(text, "\n## Broken\n\n| episode | faults | what |\n|---:|---|---|")?;
     for episode in results.episodes.iter().filter(|episode| !episode.is_clean()) {
@@ -126,7 +140,7 @@ fn alone(text: &mut String, results: &Results, figures: &Figures) -> fmt::Result
             "| {} | {count} | {} | {} | {:.0} | {} | {} | {} | {} | {} |",
             match name.as_str() {
                 NONE => "*nothing*",
-                AFTER => "*nothing, but something until 12 s before*",
+                AFTER => "*nothing, but something just before*",
                 fault => fault,
             },
             grouped(under.receipts.count()),
@@ -196,6 +210,35 @@ fn operations(text: &mut String, figures: &Figures) -> fmt::Result {
         answers.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         let answers: Vec<String> = answers.iter().map(|(name, count)| format!("{name} {}", grouped(**count))).collect();
         writeln!(text, "| {asked} | {} |", answers.join(", "))?;
+    }
+    Ok(())
+}
+
+fn episodes(text: &mut String, results: &Results) -> fmt::Result {
+    writeln!(text, "\n## Episodes\n")?;
+    writeln!(
+        text,
+        "*Excused*: the share of the episode in which the machine itself did not run, with a while after each time. P2 \
+         and P6 count as judged where that is at most a fifth.\n"
+    )?;
+    writeln!(
+        text,
+        "| episode | faults | operations | receipts | checks after one | excused | verdict \
+         |\n|---:|---|---:|---:|---:|---:|---|"
+    )?;
+    for episode in &results.episodes {
+        let figures = &episode.findings.figures;
+        writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {:.0} % | {} |",
+            episode.episode,
+            episode.faults.join(" + "),
+            grouped(figures.count()),
+            grouped(figures.complete_receipts),
+            grouped(figures.checks_after_receipt),
+            100.0 * figures.starved_share(),
+            episode.verdict(),
+        )?;
     }
     Ok(())
 }

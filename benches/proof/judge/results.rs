@@ -45,10 +45,37 @@ impl EpisodeSummary {
     }
 }
 
+/// The most of an episode that the machine itself may excuse.
+const MOST_EXCUSED: f64 = 0.2;
+
+impl EpisodeSummary {
+    /// Whether P2 and P6 were judged in it: not if the machine itself excuses too much.
+    pub(crate) fn is_judged_whole(&self) -> bool {
+        self.findings.figures.starved_share() <= MOST_EXCUSED
+    }
+
+    /// The verdict, in words.
+    pub(crate) fn verdict(&self) -> String {
+        match (self.is_clean(), self.is_judged_whole()) {
+            (false, _) => "BROKEN".to_owned(),
+            (true, true) => "as promised".to_owned(),
+            (true, false) => {
+                let percent = 100.0 * self.findings.figures.starved_share();
+                format!("as promised but for P2 and P6, which are not judged: the machine excuses {percent:.0} %")
+            }
+        }
+    }
+}
+
 impl Results {
+    /// Whether so many receipts were slow, in all of it, that acknowledgements cannot be what ends the waits.
+    pub(crate) fn are_receipts_slow(&self) -> bool {
+        self.figures().are_receipts_slow()
+    }
+
     /// Whether no promise was broken.
     pub(crate) fn is_clean(&self) -> bool {
-        self.episodes.iter().all(EpisodeSummary::is_clean)
+        self.episodes.iter().all(EpisodeSummary::is_clean) && !self.are_receipts_slow()
     }
 
     /// The figures of all episodes.

@@ -4,13 +4,20 @@ use crate::history::{Answer, Asked, Event, Fault, Moment};
 
 use super::{
     Findings, Promise,
-    facts::{Facts, MS, RECOVERY, SECOND, is_of},
+    facts::{Facts, MS, SECOND, STARVED, is_of},
     names::ms,
+    shown::has_complete_receipt,
 };
 
 /// What a machine with other work may add to the bound of P2: the commit, the way there and back, a process that is not
 /// run at once.
 pub(super) const SLACK: Moment = 2 * SECOND;
+
+/// What the service's own account of the time may be beyond the bound: the statements and the commit before the wait.
+pub(super) const OWN_SLACK: Moment = 250 * MS;
+
+/// A receipt that no fault makes slow takes milliseconds. This is for a machine with other work.
+const SLOW: f64 = 1000.0;
 
 /// The bound of P2 (rule R3), without the slack.
 pub(super) fn bound(facts: &Facts<'_>) -> Moment {
@@ -26,6 +33,7 @@ struct Leave {
 
 /// Looks at every answer that took long, or did not come.
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
+    acknowledgements(facts, findings);
     for (index, event) in facts.history.events.iter().enumerate() {
         let is_silent = event.answer == Answer::Lost;
         let is_complete = event.answer.receipt().is_some_and(|receipt| receipt.is_complete);
@@ -35,7 +43,7 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
         }
         let leave = Leave::of(facts, event);
         if is_late && !(is_silent && leave.silence) {
-            let waited = ms(event.ended - event.began);
+            let waited = ms(event.ended - event.began).max(own_account(event));
             let what = if is_silent { "an act was not answered" } else { "a receipt came late" };
             findings.accuse(Promise::P2, &[index], format!("{what}: it waited {waited:.0} ms"));
             continue;
@@ -48,7 +56,10 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
             (false, true) => leave.refusal || leave.unknown,
             // A caller that gives up before the bound of P2 has not been let down.
             (false, false) => {
-                leave.silence || leave.refusal || leave.unknown || event.asked.has_receipt() && is_slow(facts, event)
+                leave.silence
+                    || leave.refusal
+                    || leave.unknown
+                    || event.asked.has_receipt() && may_be_slow(facts, event)
             }
         };
         if !is_excused && (is_silent || is_refused) {
@@ -69,21 +80,68 @@ impl Leave {
     }
 }
 
+/// Whether many receipts wait though nothing makes them: then acknowledgements do nothing, and leases end every wait.
+fn acknowledgements(facts: &Facts<'_>, findings: &mut Findings) {
+    let events = facts.history.events.iter().enumerate();
+    let plain: Vec<(usize, &Event)> = events.filter(|(_, event)| is_plain(facts, event)).collect();
+    let slow: Vec<usize> = plain.iter().filter(|(_, event)| is_slow(event)).map(|&(index, _)| index).collect();
+    if are_too_many(slow.len() as u64, plain.len() as u64) {
+        let what = format!("{} of {} receipts that no fault makes slow took a second", slow.len(), plain.len());
+        findings.accuse(Promise::P2, &slow[..slow.len().min(5)], what);
+    }
+}
+
+/// More than one of a hundred, and more than chance.
+pub(super) const fn are_too_many(slow: u64, plain: u64) -> bool {
+    slow >= 3 && slow * 100 > plain
+}
+
+/// Whether it is a complete receipt that no fault makes slow.
+pub(super) fn is_plain(facts: &Facts<'_>, event: &Event) -> bool {
+    let excuses = |fault: &Fault| {
+        // After a server came back the early answers are off for a while.
+        let is_server = fault.nodes.is_empty() && fault.name != STARVED;
+        let wait = if is_server { fault.healed + 2 * bound(facts) } else { 0 };
+        let met = event.ended >= fault.began && event.began <= facts.recovered(fault).max(wait);
+        met && (fault.permits.slow_receipts || fault.permits.refused_acts)
+    };
+    has_complete_receipt(event) && !facts.history.faults.iter().any(excuses)
+}
+
+/// Whether it waited, by the service's own account.
+pub(super) fn is_slow(event: &Event) -> bool {
+    own_account(event) > SLOW
+}
+
+/// How long the service says that it took, in milliseconds.
+fn own_account(event: &Event) -> f64 {
+    event.answer.receipt().map_or(0.0, |receipt| receipt.elapsed_ms)
+}
+
 /// Whether an act took longer than the bound of P2 after the last fault that refuses acts was over.
 fn late(facts: &Facts<'_>, event: &Event) -> bool {
-    let limit = bound(facts) + SLACK;
-    if event.ended - event.began <= limit {
+    // The slack of a machine is for the client's clock; but each statement takes longer if its way is made longer.
+    let own_slack = if may_be_slow_itself(facts, event) { SLACK } else { OWN_SLACK };
+    let (limit, own_limit) = (bound(facts) + SLACK, bound(facts) + own_slack);
+    let own = own_account(event);
+    if event.ended - event.began <= limit && own <= ms(own_limit) {
         return false;
     }
     let refuses = |fault: &&Fault| {
         let permits = fault.permits;
         is_of(fault, event.node) && (permits.refused_acts || permits.unknown_checks || permits.no_answers)
     };
-    let over = facts.met(event).filter(refuses).map(|fault| fault.healed + RECOVERY).max();
-    event.ended > over.unwrap_or(0).max(event.began) + limit
+    let over = facts.met(event).filter(refuses).map(|fault| facts.recovered(fault)).max();
+    let from = over.unwrap_or(0).max(event.began);
+    event.ended > from + limit || own > ms(from - event.began + own_limit)
 }
 
 /// Whether receipts may take as long as the bound.
-fn is_slow(facts: &Facts<'_>, event: &Event) -> bool {
+fn may_be_slow(facts: &Facts<'_>, event: &Event) -> bool {
     facts.met(event).any(|fault| fault.permits.slow_receipts)
+}
+
+/// Whether that is because of the node that was asked.
+fn may_be_slow_itself(facts: &Facts<'_>, event: &Event) -> bool {
+    facts.met(event).any(|fault| fault.permits.slow_receipts && is_of(fault, event.node))
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -154,7 +155,7 @@ impl Caller {
 
     fn understand(&self, asked: Asked, reply: Reply) -> Answer {
         let Reply::Answered { status, body, text } = reply else { return Answer::Lost };
-        let strange = || Answer::Strange { what: format!("{status} {text}") };
+        let strange = || Answer::Strange { what: format!("{status} with {}", names(&body, &text)) };
         let problem = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:kickout:problem:"));
         // An operator is answered in other words, with other hyphens.
         let problem = problem.or_else(|| body["kind"].as_str());
@@ -165,6 +166,22 @@ impl Caller {
             (200 | 202, None) => self.taken(asked, status, &body).unwrap_or_else(strange),
             _ => strange(),
         }
+    }
+
+    /// What credentials are, by what the access token says itself; `None` if that is of somebody else, or of another
+    /// session than the answer names.
+    fn brought(
+        &self,
+        user: User,
+        token: &str,
+        ticket: Option<&str>,
+        named: Option<&str>,
+    ) -> Option<(Session, Token, Option<Ticket>)> {
+        let (session, subject) = (claim(token, "sid")?, claim(token, "sub")?);
+        let is_one = named.is_none_or(|named| named == session);
+        let is_theirs = self.tables.is_subject(user, &subject);
+        let session = &session;
+        (is_one && is_theirs).then(|| self.tables.came(&Brought { user, session, token, ticket }))
     }
 
     /// The answer of something that succeeded; `None` if it is not as it should be.
@@ -179,20 +196,34 @@ impl Caller {
             Asked::LogIn { user } | Asked::Refresh { user, .. } => {
                 let (session, token) = (body["session"].as_str()?, body["access_token"].as_str()?);
                 let ticket = Some(body["refresh_token"].as_str()?);
-                let (session, token, ticket) = self.tables.came(&Brought { user, session, token, ticket });
+                let (session, token, ticket) = self.brought(user, token, ticket, Some(session))?;
                 Some(Answer::Issued { session, token, ticket, receipt: None })
             }
             Asked::Check { .. } | Asked::EndToken { .. } | Asked::Ban { .. } | Asked::Roles { .. } => None,
             Asked::Unban { .. } => (body["answer"] == "unbanned").then_some(Answer::Allowed),
-            Asked::EndAll { user, keep: Some(keep) } | Asked::Password { user, keep } => {
+            Asked::EndAll { user, keep: Some(_) } | Asked::Password { user, .. } => {
                 let receipt = receipt(body, status)?;
                 let Some(token) = body["access_token"].as_str() else { return Some(Answer::Receipt(receipt)) };
-                let id = self.tables.family(keep).id;
-                let (session, token, ticket) = self.tables.came(&Brought { user, session: &id, token, ticket: None });
+                let (session, token, ticket) = self.brought(user, token, None, None)?;
                 Some(Answer::Issued { session, token, ticket, receipt: Some(receipt) })
             }
             Asked::EndSession { .. } | Asked::EndAll { keep: None, .. } => receipt(body, status).map(Answer::Receipt),
         }
+    }
+}
+
+/// A claim of a token that is a text.
+pub(super) fn claim(token: &str, name: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    Some(claims[name].as_str()?.to_owned())
+}
+
+/// What kind of text an answer is: the names of its members, and no value of them, which may be a secret.
+fn names(body: &Value, text: &str) -> String {
+    match body {
+        Value::Object(members) => members.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        _ => format!("{} bytes", text.len()),
     }
 }
 

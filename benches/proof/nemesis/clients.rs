@@ -12,7 +12,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{calls::Caller, plan::dice, tables::PASSWORDS};
+use super::{
+    calls::{Caller, claim},
+    plan::dice,
+    tables::PASSWORDS,
+};
 use crate::history::{Answer, Asked, Session, Token, User};
 
 /// For each node: who stands at one that does not answer shall not keep the others from being asked.
@@ -274,12 +278,4 @@ impl Actor {
         self.caller.operate(node, Asked::EndToken { user, session, token }, command).await;
         tables.heat(&tokens);
     }
-}
-
-/// A claim of a token that is a text.
-fn claim(token: &str, name: &str) -> Option<String> {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
-    Some(claims[name].as_str()?.to_owned())
 }

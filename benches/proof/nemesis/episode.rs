@@ -1,7 +1,7 @@
 //! One episode, from the start of its cluster to the verdict.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,13 +21,23 @@ use super::{
 };
 use crate::{
     Failure,
-    history::{Event, History},
-    judge::{judge, results::EpisodeSummary},
+    history::{Answer, Event, History},
+    judge::{LEAST, LEAST_IN_BRIEF, Shown, judge, recovery, results::EpisodeSummary},
     support::{postgres::Server, wait::all},
 };
 
-/// How long the clients work before the first fault, and after the last one is over.
+/// How long the clients work before the first fault.
 const WARM: Duration = Duration::from_millis(1500);
+
+/// How long they go on when nothing excuses anything any more.
+const STRICT: Duration = Duration::from_secs(3);
+
+/// How long they go on at most beyond that, until an episode shows something, and one of seconds.
+const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE_IN_BRIEF: Duration = Duration::from_secs(20);
+
+/// How long it may take until somebody has noticed that the ledger has lost something.
+const NOTICED: Duration = Duration::from_secs(20);
 
 /// Tokens that each node is asked about in the end. More were issued, of which chance chooses.
 const SAMPLE: usize = 500;
@@ -53,7 +63,7 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     world.sign_up(&tables).await?;
     let events: Arc<Mutex<Vec<Event>>> = Arc::default();
     let caller = Caller { client: 0, world: Arc::clone(&world), tables, events: Arc::clone(&events) };
-    let scene = Arc::new(Scene::new(Arc::clone(&world), wall));
+    let scene = Arc::new(Scene::new(Arc::clone(&world), wall, plan));
 
     let clients = Clients::begin(&caller, (plan.seed, plan.episode), plan.shape.nodes, plan.shape.reuses);
     let (warm, most) = if plan.is_brief { (WARM / 3, SAMPLE / 8) } else { (WARM, SAMPLE) };
@@ -61,14 +71,22 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     scene.suffers(plan).await;
     let mut trouble = world.heal().await;
     trouble.extend(world.all_ready().await.err());
-    sleep(warm).await;
+    sleep(if plan.is_brief { warm } else { unforgiven(plan) }).await;
+    let least = if plan.is_brief { LEAST_IN_BRIEF } else { LEAST };
+    let so_far = || history(plan, &scene, lock(&events).clone(), None);
+    until_it_shows(least, plan.is_brief, so_far).await;
     clients.end().await;
+
+    if plan.faults.len() == 1 {
+        trouble.extend(missed_loss(&so_far(), &world).await);
+    }
 
     let mut dice = dice(plan.seed, plan.episode, 999);
     sweep(&caller, most, &mut dice).await;
     trouble.extend(Box::pin(world.kill_and_start_everything()).await.err());
     let restarted = Some(moment());
     sweep(&caller, most, &mut dice).await;
+    try_current_tickets(&caller, &mut dice).await;
     if plan.shape.reuses && !plan.is_brief {
         try_old_tickets(&caller).await;
         sweep(&caller, most, &mut dice).await;
@@ -84,15 +102,11 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
             server.resume();
         });
     }
-    let events = std::mem::take(&mut *events.lock().unwrap_or_else(PoisonError::into_inner));
-    let history = History {
-        seed: plan.seed,
-        episode: plan.episode,
-        cluster: world.cluster(),
-        faults: scene.faults(),
-        events,
-        restarted,
-    };
+    let history = history(plan, &scene, std::mem::take(&mut *lock(&events)), restarted);
+    let shown = Shown::of(&history);
+    if !shown.is_enough(least) {
+        trouble.push(format!("it shows nothing: {shown}"));
+    }
     let summary = EpisodeSummary {
         episode: plan.episode,
         faults: plan.faults.iter().map(|planned| planned.kind.to_string()).collect(),
@@ -102,6 +116,34 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
         trouble,
     };
     Ok(Ended { history, summary, world })
+}
+
+fn lock(events: &Mutex<Vec<Event>>) -> MutexGuard<'_, Vec<Event>> {
+    events.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn history(plan: &Plan, scene: &Scene, events: Vec<Event>, restarted: Option<u64>) -> History {
+    let (seed, episode, cluster) = (plan.seed, plan.episode, scene.world.cluster());
+    History { seed, episode, cluster, faults: scene.faults(), events, restarted }
+}
+
+/// How long it takes until nothing is excused by the faults that are over, and a while more.
+fn unforgiven(plan: &Plan) -> Duration {
+    let hold = u64::try_from(plan.shape.hold().as_nanos()).unwrap_or(u64::MAX);
+    let names = plan.faults.iter().map(|planned| planned.kind.to_string());
+    Duration::from_nanos(names.map(|name| recovery(&name, hold)).max().unwrap_or(0)) + STRICT
+}
+
+/// The clients go on until what they have done shows something.
+async fn until_it_shows(least: Shown, is_brief: bool, so_far: impl Fn() -> History) {
+    let patience = if is_brief { PATIENCE_IN_BRIEF } else { PATIENCE };
+    let since = moment();
+    while Duration::from_nanos(moment() - since) < patience {
+        if block_in_place(|| Shown::of(&so_far())).is_enough(least) {
+            return;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// The wall clock that is going to be moved; PostgreSQL is started again with it, if it is its own.
@@ -121,6 +163,26 @@ fn wall(plan: &Plan, server: &Server) -> Result<Option<Wall>, Failure> {
     Ok(Some(wall))
 }
 
+/// A ledger has lost rows that nodes had applied: somebody must have noticed. What there is to tell, if nobody has.
+async fn missed_loss(history: &History, world: &World) -> Option<String> {
+    let loss = history.faults.iter().find(|fault| fault.name == Kind::PostgresRestore.to_string())?;
+    // The copy was made while the server stood: what was asked for after that is not in it.
+    let copied = history.faults.iter().map(|fault| fault.healed).filter(|&healed| healed <= loss.began).max()?;
+    let is_lost = |event: &Event| {
+        let is_new = matches!(event.answer, Answer::Receipt(receipt) if receipt.is_complete && !receipt.already);
+        is_new && event.began > copied && event.ended < loss.began
+    };
+    let acts = history.events.iter().filter(|event| is_lost(event)).count();
+    let since = moment();
+    while acts > 0 && world.lost_rows().await == 0 {
+        if Duration::from_nanos(moment() - since) > NOTICED {
+            return Some(format!("{acts} acts were lost, and kickout_ledger_lost_rows_total is 0 everywhere"));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    None
+}
+
 /// Every node is asked about every token, or many of them.
 async fn sweep(caller: &Caller, most: usize, dice: &mut StdRng) {
     let sample = caller.tables.sample(most, dice);
@@ -134,6 +196,15 @@ async fn sweep(caller: &Caller, most: usize, dice: &mut StdRng) {
         })
     });
     all(asks).await;
+}
+
+/// The tickets of sessions that live: each has outlived the end of everything, and so has its session.
+async fn try_current_tickets(caller: &Caller, dice: &mut StdRng) {
+    let node = |at: usize| u8::try_from(at % caller.world.nodes().len()).unwrap_or(0);
+    let caller = Caller { client: SWEEPERS + 100, ..caller.clone() };
+    for (at, (user, session, ticket)) in caller.tables.unused_tickets(TRIED, dice).into_iter().enumerate() {
+        caller.refresh(node(at), user, session, ticket).await;
+    }
 }
 
 /// The last tickets of ended sessions, and the first ones of sessions that live: nobody gets anything for them.

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use kickout::clock::Clock;
 use rustix::process::Signal;
 use tokio::{
     sync::watch,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     history::{Fault, Permits},
-    support::chaos::Mode,
+    support::{chaos::Mode, postgres},
 };
 
 /// The whole cluster, and what has been done to it so far.
@@ -36,6 +37,8 @@ pub(super) struct Scene {
     pub(super) world: Arc<World>,
     /// The wall clock that is moved: PostgreSQL's, or a node's.
     pub(super) wall: Mutex<Option<Wall>>,
+    /// Whether there is one fault and no other that could hide what it does.
+    is_alone: bool,
     faults: Mutex<Vec<Fault>>,
     troubles: Mutex<Vec<String>>,
 }
@@ -58,6 +61,9 @@ const NO_LEDGER: Permits = Permits { no_answers: false, cuts_ledger: true, ..AWA
 /// SQL that may be too slow to renew, and may not be.
 const SLOW_LEDGER: Permits = Permits { cuts_ledger: false, ..NO_LEDGER };
 
+/// How far the clock of the ledger may be from where it was put, in seconds: an answer takes time.
+const CLOCK_SLACK: u64 = 60;
+
 /// Nothing: everything is answered, and soon.
 const NOTHING: Permits = Permits {
     unknown_checks: false,
@@ -71,8 +77,9 @@ const NOTHING: Permits = Permits {
 };
 
 impl Scene {
-    pub(super) fn new(world: Arc<World>, wall: Option<Wall>) -> Self {
-        Self { world, wall: Mutex::new(wall), faults: Mutex::default(), troubles: Mutex::default() }
+    pub(super) fn new(world: Arc<World>, wall: Option<Wall>, plan: &Plan) -> Self {
+        let is_alone = plan.faults.len() == 1;
+        Self { world, wall: Mutex::new(wall), is_alone, faults: Mutex::default(), troubles: Mutex::default() }
     }
 
     /// All faults of a plan, from the first one's beginning to the last one's end.
@@ -256,12 +263,11 @@ impl Scene {
 
     /// The wall clock of PostgreSQL or of a node, to each of these distances from the truth.
     async fn moves_clock(&self, planned: &Planned, seconds: &[i64], is_ledger: bool) {
-        let moves = async |seconds| {
-            let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
-            let moved = wall.as_mut().map_or(Ok(()), |wall| wall.moves(seconds));
-            drop(wall);
-            if let Err(error) = moved {
+        let moves = async |seconds: i64| {
+            if let Err(error) = self.sets_clock(seconds) {
                 self.trouble(error.to_string());
+            } else if is_ledger && !Box::pin(self.is_ledger_off_by(seconds)).await {
+                self.trouble(format!("the clock of the ledger is not {seconds} seconds off"));
             }
         };
         for &seconds in seconds {
@@ -269,6 +275,18 @@ impl Scene {
             let what = (&*planned.kind.to_string(), &*planned.victims, permits);
             self.during(what, moves(seconds), sleep(planned.lasts), moves(0)).await;
         }
+    }
+
+    fn sets_clock(&self, seconds: i64) -> std::io::Result<()> {
+        let mut wall = self.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        wall.as_mut().map_or(Ok(()), |wall| wall.moves(seconds))
+    }
+
+    /// Whether the clock of the ledger shows that it was moved.
+    async fn is_ledger_off_by(&self, seconds: i64) -> bool {
+        let now = "SELECT extract(epoch FROM clock_timestamp())::bigint";
+        let said = postgres::number(&self.world.server.url("postgres"), now).await;
+        said.abs_diff(Clock::System.wall().as_secs() + seconds) < CLOCK_SLACK
     }
 
     /// Nodes are restarted in turn with another life of tokens; then it takes as long as the new life and more.

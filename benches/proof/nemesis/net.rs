@@ -7,7 +7,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     path::Path,
     process::{Command, Stdio},
 };
@@ -19,8 +19,9 @@ const NAMES: &str = "/run/netns";
 
 const PREFIX: &str = "kickout-";
 
-/// Networks that processes of this machine can have at once: 4 addresses each, of 10.192.0.0/10.
-const NETWORKS: u32 = 1 << 20;
+/// Networks that processes of this machine can have at once: 4 addresses each, of 198.18.0.0/15, which is for tests
+/// of networks and nobody's own.
+const NETWORKS: u32 = 1 << 15;
 
 /// An interface that is not there.
 const NOBODY: &str = "02:00:00:00:00:01";
@@ -79,13 +80,24 @@ impl Net {
         Ok(net)
     }
 
-    /// Whether there can be one here.
+    /// Whether there can be one here that connections go through: a firewall may be in their way.
     pub(super) fn can_be_had() -> Result<(), String> {
-        Self::new(u8::MAX).map(drop)
+        let net = Self::new(u8::MAX)?;
+        let listener = TcpListener::bind((net.host(), 0)).map_err(|error| error.to_string())?;
+        let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+        let connects = format!("exec 3<>/dev/tcp/{}/{port}", net.host());
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &net.name, "timeout", "5", "bash", "-c", &connects]);
+        let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(format!("no connection goes through a network of a node's own: {said}"))
     }
 
     fn address(&self, host: u32) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::from_bits(Ipv4Addr::new(10, 192, 0, 0).to_bits() + 4 * self.subnet + host))
+        IpAddr::V4(Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + 4 * self.subnet + host))
     }
 
     /// Where a node reaches its stores: at this end.

@@ -34,6 +34,7 @@ struct Known {
     tokens: Vec<Access>,
     tickets: Vec<Paper>,
     session_numbers: HashMap<String, Session>,
+    token_numbers: HashMap<String, Token>,
     ticket_numbers: HashMap<String, Ticket>,
     /// Sessions against which nothing was begun.
     living: Vec<Session>,
@@ -47,6 +48,8 @@ pub(super) struct Account {
     pub(super) name: String,
     /// Which of the two passwords, as far as is known.
     pub(super) password: usize,
+    /// What tokens call them, once one has.
+    subject: Option<String>,
 }
 
 /// A session.
@@ -95,7 +98,7 @@ impl Tables {
     }
 
     pub(super) fn add_user(&self, name: String) {
-        self.with(|known| known.users.push(Account { name, password: 0 }));
+        self.with(|known| known.users.push(Account { name, password: 0, subject: None }));
     }
 
     pub(super) fn any_user(&self, dice: &mut StdRng) -> User {
@@ -111,17 +114,23 @@ impl Tables {
         self.with(|known| known.users[index(user.0)].password = password);
     }
 
+    /// Whether this is what tokens call a user: what the first one did, and nobody else.
+    pub(super) fn is_subject(&self, user: User, subject: &str) -> bool {
+        self.with(|known| {
+            let others = (0..).map(User).zip(&known.users);
+            if let Some((owner, _)) = others.into_iter().find(|(_, it)| it.subject.as_deref() == Some(subject)) {
+                return owner == user;
+            }
+            let known = &mut known.users[index(user.0)].subject;
+            known.get_or_insert_with(|| subject.to_owned()) == subject
+        })
+    }
+
     /// Numbers for what came.
     pub(super) fn came(&self, brought: &Brought<'_>) -> (Session, Token, Option<Ticket>) {
         self.with(|known| {
             let session = known.session(brought.user, brought.session);
-            let token = Token(number(known.tokens.len()));
-            let is_over = known.sessions[index(session.0)].is_over;
-            known.tokens.push(Access { text: brought.token.to_owned(), is_over });
-            known.sessions[index(session.0)].tokens.push(token);
-            if is_over {
-                known.ended.push(token);
-            }
+            let token = known.token(session, brought.token);
             let ticket = brought.ticket.map(|text| known.ticket(session, text));
             (session, token, ticket)
         })
@@ -251,6 +260,24 @@ impl Tables {
         })
     }
 
+    /// The newest tickets of sessions against which nothing was begun, if they were never used: nobody but their session
+    /// can be the reason of their refusal.
+    pub(super) fn unused_tickets(&self, most: usize, dice: &mut StdRng) -> Vec<(User, Session, Ticket)> {
+        self.with(|known| {
+            let newest = |session: &Session| {
+                let family = &known.sessions[index(session.0)];
+                let ticket = *family.tickets.last()?;
+                let is_unused = known.tickets[index(ticket.0)].used.is_none();
+                is_unused.then_some((family.user, *session, ticket))
+            };
+            let mut chosen: Vec<_> = known.living.iter().filter_map(newest).collect();
+            while chosen.len() > most {
+                chosen.swap_remove(dice.random_range(0..chosen.len()));
+            }
+            chosen
+        })
+    }
+
     /// Sessions that have at least this many tickets; those that live, or those that do not.
     pub(super) fn sessions_with(&self, tickets: usize, lives: bool, most: usize) -> Vec<Session> {
         self.with(|known| {
@@ -272,6 +299,21 @@ impl Known {
         self.session_numbers.insert(id.to_owned(), session);
         self.living.push(session);
         session
+    }
+
+    fn token(&mut self, session: Session, text: &str) -> Token {
+        if let Some(token) = self.token_numbers.get(text) {
+            return *token;
+        }
+        let token = Token(number(self.tokens.len()));
+        let is_over = self.sessions[index(session.0)].is_over;
+        self.tokens.push(Access { text: text.to_owned(), is_over });
+        self.token_numbers.insert(text.to_owned(), token);
+        self.sessions[index(session.0)].tokens.push(token);
+        if is_over {
+            self.ended.push(token);
+        }
+        token
     }
 
     fn ticket(&mut self, session: Session, text: &str) -> Ticket {

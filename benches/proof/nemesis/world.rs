@@ -278,6 +278,20 @@ impl World {
         self.all_ready().await
     }
 
+    /// How many rows the nodes say that the ledger has lost.
+    pub(super) async fn lost_rows(&self) -> u64 {
+        let mut sum = 0;
+        for node in &self.nodes {
+            let door = node.door();
+            let call = self.http.get(format!("http://{}/metrics", door.management)).bearer_auth(door.token);
+            let answer = async { call.send().await?.text().await };
+            let Ok(Ok(text)) = timeout(Duration::from_secs(5), answer).await else { continue };
+            let value = |line: &str| line.strip_prefix("kickout_ledger_lost_rows_total ")?.parse::<u64>().ok();
+            sum += text.lines().find_map(value).unwrap_or(0);
+        }
+        sum
+    }
+
     /// How many connections the nodes have to their database.
     pub(super) async fn connections(&self) -> i64 {
         let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'";

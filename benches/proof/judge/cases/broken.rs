@@ -1,13 +1,13 @@
 //! What is wrong, though it is close to what is permitted.
 
-use crate::history::{Answer, Asked, Permits, Token};
+use crate::history::{Answer, Asked, Permits, Token, User};
 
 use super::{
     super::Promise,
     Case,
     story::{
         ADA, ALREADY, BAN, COMPLETE, END_ALL, END_TOKEN, KEEP_FIRST, KILLED, LOG_IN, LOG_OUT, PASSWORD, RECORDED,
-        ROLES, SECOND, SQL_DOWN, Story, UNBAN, denied, issued, kept, refresh, restored,
+        ROLES, SECOND, SQL_DOWN, Story, UNBAN, denied, issued, kept, refresh, restored, took,
     },
 };
 
@@ -112,6 +112,18 @@ fn late() -> Vec<Case> {
         p2("a receipt that waits for longer after the store is back", {
             Story::new().fault(&[], (90, 9_000), SQL_DOWN).and((100, 26_900), LOG_OUT, COMPLETE)
         }),
+        p2("a receipt that says itself that it waited for longer than the hold", {
+            Story::new().fault(&[1], (90, 9_000), SQL_DOWN).at(0, (100, 3_500), LOG_OUT, took(3_100.0))
+        }),
+        p2("receipts that wait for leases though nothing is the matter", {
+            let wait = |story: Story, at| story.and((at, at + 2_800), LOG_OUT, took(2_750.0));
+            [100, 3_000, 6_000].into_iter().fold(Story::new(), wait)
+        }),
+        p2("…after a fault", {
+            let wait = |story: Story, at| story.at(0, (at, at + 2_800), LOG_OUT, took(2_750.0));
+            let story = Story::new().fault(&[1], (90, 1_000), SQL_DOWN);
+            [6_000, 9_000, 12_000].into_iter().fold(story, wait)
+        }),
         p2("an act that is not answered within the bound", {
             let slow = Permits { slow_receipts: true, ..Permits::default() };
             Story::new().fault(&[1], (90, 9_000), slow).and((100, 5_000), LOG_OUT, Answer::Lost)
@@ -157,6 +169,7 @@ fn refused() -> Vec<Case> {
             story.and((140, 150), LOG_IN, denied("account-banned"))
         }),
         p6("a right password is refused", Story::new().and((100, 110), LOG_IN, denied("credentials-invalid"))),
+        p6("an act is refused as of nobody", Story::new().and((100, 110), LOG_OUT, denied("token-invalid"))),
         p6("an act is refused without a reason", Story::new().and((100, 110), LOG_OUT, denied("session-ended"))),
         p6("503 in a healthy cluster", Story::new().at(1, (100, 101), check, Answer::Unavailable)),
         p6("503 at a node that the fault does not concern", {
@@ -176,6 +189,24 @@ fn refused() -> Vec<Case> {
         p6("a login without an answer", Story::new().and((100, 101), LOG_IN, Answer::Lost)),
         broken(Promise::Answers, "an answer that is none", {
             Story::new().at(1, (100, 101), check, Answer::Strange { what: "500".to_owned() })
+        }),
+        broken(Promise::Answers, "a refresh answers with another session", {
+            Story::new().log_in((30, 40), 1).and((100, 110), refresh(0), issued(1, 2, 2))
+        }),
+        broken(Promise::Answers, "a session is kept, and the credentials are another's", {
+            Story::new().log_in((30, 40), 1).log_in((30, 40), 2).and((100, 110), KEEP_FIRST, kept(1, 3))
+        }),
+        broken(Promise::Answers, "a new password brings the credentials of another session", {
+            Story::new().log_in((30, 40), 1).and((100, 110), PASSWORD, kept(1, 2))
+        }),
+        broken(Promise::Answers, "a login brings the session of another user", {
+            Story::new().and((100, 110), Asked::LogIn { user: User(1) }, issued(0, 1, 1))
+        }),
+        broken(Promise::Answers, "a login brings the token of another session", {
+            Story::new().and((100, 110), LOG_IN, issued(1, 0, 1))
+        }),
+        broken(Promise::Answers, "a login brings the ticket of another session", {
+            Story::new().and((100, 110), LOG_IN, issued(1, 1, 0))
         }),
         broken(
             Promise::Answers,

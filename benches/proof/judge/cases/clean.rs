@@ -8,7 +8,7 @@ use super::{
     Case,
     story::{
         ADA, ALREADY, BAN, COMPLETE, END_ALL, END_TOKEN, FIRST, KEEP_FIRST, KILLED, LOG_IN, LOG_OUT, PASSWORD,
-        RECORDED, ROLES, SECOND, SQL_DOWN, Story, UNBAN, denied, issued, kept, refresh, restored,
+        RECORDED, ROLES, SECOND, SQL_DOWN, Story, UNBAN, denied, issued, kept, refresh, restored, took,
     },
 };
 
@@ -131,11 +131,15 @@ fn nodes() -> Vec<Case> {
         ),
         clean(
             "a receipt that waits for a hold",
-            Story::new().fault(&[1], (90, 9_000), SQL_DOWN).and((100, 2_900), LOG_OUT, COMPLETE),
+            Story::new().fault(&[1], (90, 9_000), SQL_DOWN).and((100, 2_900), LOG_OUT, took(2_790.0)),
+        ),
+        clean(
+            "two receipts that wait, of few: chance",
+            Story::new().and((100, 2_900), LOG_OUT, took(2_790.0)).and((3_000, 5_800), LOG_OUT, took(2_790.0)),
         ),
         clean(
             "a receipt that waits for a store, and then for a hold",
-            Story::new().fault(&[], (90, 9_000), SQL_DOWN).and((100, 11_900), LOG_OUT, COMPLETE),
+            Story::new().fault(&[], (90, 9_000), SQL_DOWN).and((100, 11_900), LOG_OUT, took(11_790.0)),
         ),
         clean(
             "a caller gives up before the bound",
@@ -265,6 +269,10 @@ fn losses() -> Vec<Case> {
                 refresh(0),
                 denied("session-ended"),
             )
+        }),
+        clean("an act of somebody whose ledger is no more", {
+            let permits = Permits { ends_everything: true, ..restored(5_000) };
+            Story::new().fault(&[], (1_000, 2_000), permits).and((8_000, 8_010), LOG_OUT, denied("token-invalid"))
         }),
         clean("the clock of the ledger was moved: tokens expire", {
             let permits = Permits { moves_clock: true, ..Permits::default() };

@@ -28,6 +28,11 @@ pub(super) const COMPLETE: Answer = receipt(true, false);
 pub(super) const RECORDED: Answer = receipt(false, false);
 pub(super) const ALREADY: Answer = receipt(true, true);
 
+/// A complete receipt with the service's own account of the milliseconds.
+pub(super) const fn took(elapsed_ms: f64) -> Answer {
+    Answer::Receipt(Receipt { seq: 1, is_complete: true, already: false, elapsed_ms })
+}
+
 const fn receipt(is_complete: bool, already: bool) -> Answer {
     Answer::Receipt(Receipt { seq: 1, is_complete, already, elapsed_ms: 1.0 })
 }

@@ -96,6 +96,7 @@ impl Scene {
         let set = |name: &str, value: &str| {
             self.redis(|redis| drop(redis.primary.command(&["CONFIG", "SET", name, value])));
         };
+        self.redis(|redis| drop(redis.primary.command(&["CONFIG", "RESETSTAT"])));
         for policy in POLICIES {
             let begin = async {
                 set("maxmemory-policy", policy);
@@ -108,6 +109,15 @@ impl Scene {
             sleep(lasts / 16).await;
         }
         set("maxmemory-policy", "noeviction");
+        let mut said = String::new();
+        self.redis(|redis| {
+            let all = [redis.primary.text(&["INFO", "stats"]), redis.primary.text(&["INFO", "errorstats"])];
+            said = all.concat();
+        });
+        let evicted = said.lines().filter_map(|line| line.trim().strip_prefix("evicted_keys:")?.parse::<u64>().ok());
+        if self.is_alone && evicted.sum::<u64>() == 0 && !said.contains("errorstat_OOM") {
+            self.trouble("Redis has evicted nothing, and refused nothing".to_owned());
+        }
     }
 
     pub(super) async fn sends_to_sleep(&self, lasts: Duration) {
