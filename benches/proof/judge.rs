@@ -7,8 +7,8 @@
 //! | promise | what breaks it |
 //! |---|---|
 //! | P1 | an allow, or new credentials, invoked after a complete receipt that covers them; new credentials after any receipt; a login under a ban |
-//! | P2 | a receipt, or no answer at all, later than `1.25 × hold + 250 ms`, counted from the end of the faults that refuse acts |
-//! | P3 | the same as P1 after everything was killed and started again, complete or not; a session acknowledged and gone then |
+//! | P2 | a receipt, or no answer at all, later than `1.25 × hold + 250 ms`, counted from the end of the faults that refuse acts; many that take a second though no fault makes them |
+//! | P3 | the same as P1 after everything was killed and started again, complete or not; a session acknowledged and gone then, or its ticket |
 //! | P4 | an allow by a node later than its hold after its ledger was cut, or anywhere later than that after an act was acknowledged |
 //! | P5 | an allow of what was said to be dead: by the same node, or by any a hold later; of what must have expired |
 //! | P6 | a refusal without an act that may be its reason; a 503, or no answer, that no fault excuses; a node that is cut off and stops long before its hold is over |

@@ -19,6 +19,8 @@ pub(crate) fn recovery(name: &str, hold: Moment) -> Moment {
     match name {
         STARVED => hold / 5 + SECOND,
         name if name.starts_with("net-") => 12 * SECOND,
+        // Every node loads anew, and records again what the others have not yet.
+        name if name.starts_with("postgres-restore") => hold + 5 * SECOND,
         _ => hold + 2 * SECOND,
     }
 }
@@ -164,7 +166,7 @@ impl<'a> Facts<'a> {
         // A refusal without reuse says that somebody else had ended it, and that this is committed.
         let is_hearsay = !is_reuse && !self.may_be_reuse(it, effect.ended);
         let scope = Scope::Session(session);
-        let is_settled = is_reuse || is_ended;
+        let is_settled = is_reuse || is_ended && !self.may_be_unknown(session, it.ended);
         (is_settled || (may_be && !is_hearsay)).then_some(Act {
             scope,
             user,
@@ -175,6 +177,13 @@ impl<'a> Facts<'a> {
             is_hearsay,
             event,
         })
+    }
+
+    /// Whether the ledger may not know a session any more, or its tickets, though nobody has ended it: its access tokens
+    /// live on, for all that a refusal of a refresh says.
+    fn may_be_unknown(&self, session: Session, by: Moment) -> bool {
+        let opened = self.sessions.get(&session).map_or(0, |opened| opened.span.began);
+        self.losses.iter().any(|loss| loss.began <= by && opened < loss.healed)
     }
 
     /// Whether a refresh came with a ticket that was replaced so long before that nothing excuses it.

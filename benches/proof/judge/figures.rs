@@ -129,7 +129,7 @@ impl Figures {
 
     /// Whether so many receipts were slow that acknowledgements cannot be what ends the waits.
     pub(crate) const fn are_receipts_slow(&self) -> bool {
-        waits::are_too_many(self.slow_receipts, self.plain_receipts)
+        waits::are_too_many(self.slow_receipts, self.plain_receipts, 1)
     }
 
     fn under(&mut self, name: &str) -> &mut Under {

@@ -85,15 +85,16 @@ fn acknowledgements(facts: &Facts<'_>, findings: &mut Findings) {
     let events = facts.history.events.iter().enumerate();
     let plain: Vec<(usize, &Event)> = events.filter(|(_, event)| is_plain(facts, event)).collect();
     let slow: Vec<usize> = plain.iter().filter(|(_, event)| is_slow(event)).map(|&(index, _)| index).collect();
-    if are_too_many(slow.len() as u64, plain.len() as u64) {
+    if are_too_many(slow.len() as u64, plain.len() as u64, 10) {
         let what = format!("{} of {} receipts that no fault makes slow took a second", slow.len(), plain.len());
         findings.accuse(Promise::P2, &slow[..slow.len().min(5)], what);
     }
 }
 
-/// More than one of a hundred, and more than chance.
-pub(super) const fn are_too_many(slow: u64, plain: u64) -> bool {
-    slow >= 3 && slow * 100 > plain
+/// More than so many of a hundred, and more than chance. Where acknowledgements do nothing it is every one; but in one
+/// episode a machine with other work makes a few.
+pub(super) const fn are_too_many(slow: u64, plain: u64, of_hundred: u64) -> bool {
+    slow >= 3 && slow * 100 > plain * of_hundred
 }
 
 /// Whether it is a complete receipt that no fault makes slow.
@@ -101,8 +102,8 @@ pub(super) fn is_plain(facts: &Facts<'_>, event: &Event) -> bool {
     let excuses = |fault: &Fault| {
         // After a server came back the early answers are off for a while.
         let is_server = fault.nodes.is_empty() && fault.name != STARVED;
-        let wait = if is_server { fault.healed + 2 * bound(facts) } else { 0 };
-        let met = event.ended >= fault.began && event.began <= facts.recovered(fault).max(wait);
+        let wait = if is_server { 2 * bound(facts) } else { 0 };
+        let met = event.ended >= fault.began && event.began <= facts.recovered(fault) + wait;
         met && (fault.permits.slow_receipts || fault.permits.refused_acts)
     };
     has_complete_receipt(event) && !facts.history.faults.iter().any(excuses)

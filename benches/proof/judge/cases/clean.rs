@@ -255,6 +255,13 @@ fn losses() -> Vec<Case> {
             ),
         ),
         clean(
+            "a session that a restore has lost is refreshed no more, and nobody has taken its access token back",
+            Story::new()
+                .fault(&[], (1_000, 2_000), restored(5))
+                .and((8_000, 8_010), refresh(0), denied("session-ended"))
+                .allows(1, (12_000, 12_001), 0),
+        ),
+        clean(
             "a restore may take a refresh back",
             Story::new().and((100, 110), refresh(0), issued(0, 1, 1)).fault(&[], (1_000, 2_000), restored(50)).and(
                 (8_000, 8_010),
