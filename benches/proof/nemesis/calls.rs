@@ -7,9 +7,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::Method;
+use http::{Method, header::LOCATION};
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     moment,
@@ -26,6 +26,10 @@ pub(super) const CHECK: Duration = Duration::from_secs(10);
 /// for a request (30 s) not reached.
 pub(super) const ACT: Duration = Duration::from_secs(20);
 
+/// How long one may take to say how far an act has come, and how long until the next is asked.
+const FOLLOW: Duration = Duration::from_secs(2);
+const BETWEEN: Duration = Duration::from_millis(20);
+
 /// One client: it asks one thing at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -38,23 +42,44 @@ pub(super) struct Caller {
 /// What came back.
 #[derive(Debug)]
 enum Reply {
-    Answered { status: u16, body: Value, text: String },
+    Answered { status: u16, body: Value, text: String, place: Option<String> },
     Lost,
+}
+
+impl Reply {
+    /// Where it says how far an act has come.
+    fn place(&self) -> Option<String> {
+        match self {
+            Self::Answered { place, .. } => place.clone(),
+            Self::Lost => None,
+        }
+    }
 }
 
 /// Which of a node's doors.
 #[derive(Debug, Clone, Copy)]
 enum Door<'a> {
-    Public { bearer: Option<&'a str> },
+    Public {
+        bearer: Option<&'a str>,
+    },
+    /// The same, for who does not wait.
+    Hasty {
+        bearer: Option<&'a str>,
+    },
     Management,
 }
 
 impl Caller {
     /// Whether a token is good at a node.
     pub(super) async fn check(&self, node: u8, token: Token, text: &str) -> Answer {
+        self.check_by(node, token, text, "/v1/auth/verify").await
+    }
+
+    /// The same by another path.
+    pub(super) async fn check_by(&self, node: u8, token: Token, text: &str, path: &str) -> Answer {
         let door = Door::Public { bearer: Some(text) };
         let asked = Asked::Check { token };
-        self.ask(node, asked, door, (Method::GET, "/v1/auth/verify"), None, CHECK).await
+        self.ask(node, asked, door, (Method::GET, path), None, CHECK).await
     }
 
     /// Logs somebody in.
@@ -92,7 +117,8 @@ impl Caller {
         body: Option<Value>,
     ) -> Answer {
         let text = bearer.map(|token| self.tables.text(token));
-        let door = Door::Public { bearer: text.as_deref() };
+        let bearer = text.as_deref();
+        let door = if self.tables.is_hasty() { Door::Hasty { bearer } } else { Door::Public { bearer } };
         self.ask(node, asked, door, request, body, ACT).await
     }
 
@@ -114,10 +140,48 @@ impl Caller {
         let began = moment();
         let reply = self.send(node, door, request, body, limit).await;
         let ended = moment();
+        let place = reply.place();
         let answer = self.understand(asked, reply);
         let event = Event { client: self.client, node, began, ended, asked, answer: answer.clone() };
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.note(event.clone());
+        if let Some(place) = place
+            && let Answer::Receipt(receipt) | Answer::Issued { receipt: Some(receipt), .. } = answer
+            && !receipt.is_complete
+        {
+            Box::pin(self.follow(event, receipt, &place, limit)).await;
+        }
         answer
+    }
+
+    fn note(&self, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    /// Asks how far an act has come, its own node and another one in turn, until one says that it is in force
+    /// everywhere: this is a complete receipt for the act, and a second answer to it.
+    async fn follow(&self, act: Event, receipt: Receipt, place: &str, limit: Duration) {
+        let nodes = u8::try_from(self.world.nodes().len()).unwrap_or(1);
+        let mut node = act.node;
+        while Duration::from_nanos(moment() - act.began) < limit {
+            let door = Door::Public { bearer: None };
+            let reply = self.send(node, door, (Method::GET, place), None, FOLLOW).await;
+            let ended = moment();
+            let answer = match reply {
+                Reply::Answered { status: 200, body, .. } if body["complete"] == true => {
+                    Answer::Receipt(Receipt { is_complete: true, ..receipt })
+                }
+                // One that has not heard of it yet knows nothing; nor does one that cannot tell.
+                Reply::Lost | Reply::Answered { status: 202 | 404 | 503, .. } => {
+                    node = (node + 1) % nodes;
+                    sleep(BETWEEN).await;
+                    continue;
+                }
+                Reply::Answered { status, body, text, .. } => {
+                    Answer::Strange { what: format!("{status} with {}", names(&body, &text)) }
+                }
+            };
+            return self.note(Event { node, ended, answer, ..act });
+        }
     }
 
     async fn send(
@@ -130,12 +194,15 @@ impl Caller {
     ) -> Reply {
         let at = self.world.node(node).door();
         let (address, bearer) = match door {
-            Door::Public { bearer } => (at.public, bearer.map(ToOwned::to_owned)),
+            Door::Public { bearer } | Door::Hasty { bearer } => (at.public, bearer.map(ToOwned::to_owned)),
             Door::Management => (at.management, Some(at.token)),
         };
         let mut call = self.world.http().request(method, format!("http://{address}{path}"));
         if let Some(bearer) = bearer {
             call = call.bearer_auth(bearer);
+        }
+        if let Door::Hasty { .. } = door {
+            call = call.header("prefer", "respond-async");
         }
         if let Some(body) = body {
             call = call.json(&body);
@@ -143,18 +210,20 @@ impl Caller {
         let answered = async {
             let response = call.send().await?;
             let status = response.status().as_u16();
-            Ok::<_, reqwest::Error>((status, response.text().await?))
+            let place = response.headers().get(LOCATION).and_then(|place| Some(place.to_str().ok()?.to_owned()));
+            Ok::<_, reqwest::Error>((status, place, response.text().await?))
         };
         match timeout(limit, Box::pin(answered)).await {
-            Ok(Ok((status, text))) => {
-                Reply::Answered { status, body: serde_json::from_str(&text).unwrap_or(Value::Null), text }
+            Ok(Ok((status, place, text))) => {
+                let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+                Reply::Answered { status, body, text, place }
             }
             Ok(Err(_)) | Err(_) => Reply::Lost,
         }
     }
 
     fn understand(&self, asked: Asked, reply: Reply) -> Answer {
-        let Reply::Answered { status, body, text } = reply else { return Answer::Lost };
+        let Reply::Answered { status, body, text, .. } = reply else { return Answer::Lost };
         let strange = || Answer::Strange { what: format!("{status} with {}", names(&body, &text)) };
         let problem = body["type"].as_str().and_then(|kind| kind.strip_prefix("urn:kickout:problem:"));
         // An operator is answered in other words, with other hyphens.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use rand::{RngExt as _, rngs::StdRng};
@@ -23,6 +26,8 @@ pub(super) const PASSWORDS: [&str; 2] = ["lantern-otter-quartz-mosaic", "harbour
 #[derive(Debug)]
 pub(super) struct Tables {
     known: Mutex<Known>,
+    /// Acts so far.
+    acts: AtomicU32,
     /// For each node: tokens that have just ended.
     hot: Vec<Mutex<VecDeque<Token>>>,
 }
@@ -90,7 +95,12 @@ pub(super) struct Brought<'a> {
 
 impl Tables {
     pub(super) fn new(nodes: u8) -> Self {
-        Self { known: Mutex::default(), hot: (0..nodes).map(|_| Mutex::default()).collect() }
+        Self { known: Mutex::default(), acts: AtomicU32::new(0), hot: (0..nodes).map(|_| Mutex::default()).collect() }
+    }
+
+    /// Whether who acts now is one of those who do not wait: a fifth.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.acts.fetch_add(1, Ordering::Relaxed) % 5 == 4
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
@@ -230,7 +240,8 @@ impl Tables {
     }
 
     /// What to ask a node about: what has just ended, else what lives or has ended some time.
-    pub(super) fn to_check(&self, node: u8, dice: &mut StdRng) -> Option<(Token, String)> {
+    /// Whether something was begun against it, too.
+    pub(super) fn to_check(&self, node: u8, dice: &mut StdRng) -> Option<(Token, String, bool)> {
         let hot = self.hot[usize::from(node)].lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         self.with(|known| {
             let lives = |dice: &mut StdRng| {
@@ -244,7 +255,8 @@ impl Tables {
             };
             let drawn = if dice.random_bool(0.5) { lives(dice) } else { ended(dice) };
             let token = hot.or(drawn).or_else(|| lives(dice))?;
-            Some((token, known.tokens[index(token.0)].text.clone()))
+            let access = &known.tokens[index(token.0)];
+            Some((token, access.text.clone(), access.is_over))
         })
     }
 
