@@ -1,10 +1,13 @@
 //! A cluster under faults, alone and in pairs: real nodes, PostgreSQL and Redis, clients that use them all the time, and
 //! a history of everything that was asked and answered, which is judged against the promises.
 //!
-//! An episode: a fresh cluster, clients, its faults, then everything is healed and must be ready again. All tokens are
-//! asked about everywhere. Then every process is killed and started again, and all tokens are asked about once more,
-//! with the refresh tokens that should be worth nothing. The plan of an episode follows from the seed of the run and
-//! the number of the episode alone; what the machine makes of it differs from run to run.
+//! An episode: a fresh cluster, clients, its faults, then everything is healed and must be ready again, and the clients
+//! go on until no fault excuses anything any more and what they have done shows something: receipts, checks of what these
+//! ended, refreshes. All tokens are asked about everywhere. Then every process is killed and started again, and all
+//! tokens are asked about once more, with the newest refresh tokens of sessions that must have lived on, and with those
+//! that should be worth nothing. The plan of an episode follows from the seed of the run and the number of the episode
+//! alone; what the machine makes of it differs from run to run. Where the machine has not run the processes for more
+//! than a fifth of an episode, P2 and P6 count as not judged in it.
 //!
 //! A broken promise ends no run: the history is kept, the command that repeats the episode is told, and the exit code is
 //! 1 in the end.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{history::Cluster, machine::Machine};
 
-use super::{Figures, Findings};
+use super::{Figures, Findings, Promise};
 
 /// A run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub(crate) struct EpisodeSummary {
     /// What the nemesis has found itself: a node that does not get ready. Counts as broken.
     #[serde(default)]
     pub(crate) trouble: Vec<String>,
+    /// P2 and P6, if the machine itself excuses so much of them that what is left says nothing.
+    #[serde(default)]
+    pub(crate) not_judged: Vec<Promise>,
 }
 
 impl EpisodeSummary {
@@ -48,10 +51,15 @@ impl EpisodeSummary {
 /// The most of an episode that the machine itself may excuse.
 const MOST_EXCUSED: f64 = 0.2;
 
+/// What was not judged in a history with such figures.
+pub(crate) fn not_judged(figures: &Figures) -> Vec<Promise> {
+    if figures.starved_share() > MOST_EXCUSED { vec![Promise::P2, Promise::P6] } else { Vec::new() }
+}
+
 impl EpisodeSummary {
-    /// Whether P2 and P6 were judged in it: not if the machine itself excuses too much.
-    pub(crate) fn is_judged_whole(&self) -> bool {
-        self.findings.figures.starved_share() <= MOST_EXCUSED
+    /// Whether all promises were judged in it.
+    pub(crate) const fn is_judged_whole(&self) -> bool {
+        self.not_judged.is_empty()
     }
 
     /// The verdict, in words.

@@ -22,7 +22,10 @@ use super::{
 use crate::{
     Failure,
     history::{Answer, Event, History},
-    judge::{LEAST, LEAST_IN_BRIEF, Shown, judge, recovery, results::EpisodeSummary},
+    judge::{
+        LEAST, LEAST_IN_BRIEF, Shown, judge, recovery,
+        results::{EpisodeSummary, not_judged},
+    },
     support::{postgres::Server, wait::all},
 };
 
@@ -107,12 +110,14 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     if !shown.is_enough(least) {
         trouble.push(format!("it shows nothing: {shown}"));
     }
+    let findings = judge(&history);
     let summary = EpisodeSummary {
         episode: plan.episode,
         faults: plan.faults.iter().map(|planned| planned.kind.to_string()).collect(),
         cluster: world.cluster(),
         took_seconds: Duration::from_nanos(moment() - since).as_secs_f64(),
-        findings: judge(&history),
+        not_judged: not_judged(&findings.figures),
+        findings,
         trouble,
     };
     Ok(Ended { history, summary, world })
