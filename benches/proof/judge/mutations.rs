@@ -268,7 +268,7 @@ fn repeat(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> 
 
 /// In time by the client's clock, as far as the slack of a machine goes, and late by the service's own.
 fn drag(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
-    let took = waits::bound(facts) + waits::OWN_SLACK + SECOND;
+    let took = waits::bound(facts) + waits::OWN_SLACK + SECOND + SECOND / 10;
     let asked = |event: &Event| Event { began: event.ended.saturating_sub(took), ..event.clone() };
     let event = pick(history, rng, |event| {
         matches!(event.answer, Answer::Receipt(receipt) if receipt.is_complete) && is_quiet(facts, &asked(event))

@@ -13,7 +13,7 @@ use super::{
 /// run at once.
 pub(super) const SLACK: Moment = 2 * SECOND;
 
-/// What the service's own account of the time may be beyond the bound: the statements and the commit before the wait.
+/// What the service's own account of the time may be beyond the bound and what receipts usually take.
 pub(super) const OWN_SLACK: Moment = 250 * MS;
 
 /// A receipt that no fault makes slow takes milliseconds. This is for a machine with other work.
@@ -34,10 +34,11 @@ struct Leave {
 /// Looks at every answer that took long, or did not come.
 pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
     acknowledgements(facts, findings);
+    let usual = usual(facts);
     for (index, event) in facts.history.events.iter().enumerate() {
         let is_silent = event.answer == Answer::Lost;
         let is_complete = event.answer.receipt().is_some_and(|receipt| receipt.is_complete);
-        let is_late = event.asked.has_receipt() && (is_silent || is_complete) && late(facts, event);
+        let is_late = event.asked.has_receipt() && (is_silent || is_complete) && late(facts, event, usual);
         if !is_silent && !is_late && event.answer != Answer::Unavailable {
             continue;
         }
@@ -80,6 +81,13 @@ impl Leave {
     }
 }
 
+/// What a receipt takes on this machine when it waits for nobody, in milliseconds: the statements and the commit. Where
+/// no receipt tells, the most that would pass for that.
+fn usual(facts: &Facts<'_>) -> f64 {
+    let events = facts.history.events.iter().filter(|event| is_plain(facts, event) && !is_slow(event));
+    events.map(own_account).reduce(f64::max).unwrap_or(SLOW)
+}
+
 /// Whether many receipts wait though nothing makes them: then acknowledgements do nothing, and leases end every wait.
 fn acknowledgements(facts: &Facts<'_>, findings: &mut Findings) {
     let events = facts.history.events.iter().enumerate();
@@ -120,11 +128,11 @@ fn own_account(event: &Event) -> f64 {
 }
 
 /// Whether an act took longer than the bound of P2 after the last fault that refuses acts was over.
-fn late(facts: &Facts<'_>, event: &Event) -> bool {
+fn late(facts: &Facts<'_>, event: &Event, usual: f64) -> bool {
     // The slack of a machine is for the client's clock; but each statement takes longer if its way is made longer.
     let own_slack = if may_be_slow_itself(facts, event) { SLACK } else { OWN_SLACK };
     let (limit, own_limit) = (bound(facts) + SLACK, bound(facts) + own_slack);
-    let own = own_account(event);
+    let own = (own_account(event) - usual).max(0.0);
     if event.ended - event.began <= limit && own <= ms(own_limit) {
         return false;
     }

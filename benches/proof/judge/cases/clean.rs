@@ -134,6 +134,15 @@ fn nodes() -> Vec<Case> {
             Story::new().fault(&[1], (90, 9_000), SQL_DOWN).and((100, 2_900), LOG_OUT, took(2_790.0)),
         ),
         clean(
+            "a receipt that waits for a hold, where others that wait for nobody are not quick either",
+            Story::new().and((30, 80), END_TOKEN, took(400.0)).fault(&[1], (90, 9_000), SQL_DOWN).at(
+                0,
+                (100, 3_500),
+                LOG_OUT,
+                took(3_100.0),
+            ),
+        ),
+        clean(
             "two receipts that wait, of few: chance",
             Story::new().and((100, 2_900), LOG_OUT, took(2_790.0)).and((3_000, 5_800), LOG_OUT, took(2_790.0)),
         ),
