@@ -2,6 +2,7 @@
 //! over a real database.
 
 use std::{
+    cell::{Cell, RefCell},
     future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
@@ -42,6 +43,7 @@ on_both!(
     a_history_with_a_hole_or_of_an_unknown_kind_is_refused_and_answers_nothing,
     a_large_history_loads_in_pages_and_grows_the_filter,
     a_growth_loses_nothing_that_is_recorded_between_any_two_of_its_steps,
+    growths_one_after_the_other_lose_nothing_that_is_recorded_meanwhile,
     what_somebody_else_writes_into_the_ledger_does_not_stay_unseen,
     what_was_there_already_is_in_force_before_the_receipt,
     an_entry_covers_any_leeway_and_sessions_below_the_floor_are_swept,
@@ -441,6 +443,32 @@ async fn a_growth_loses_nothing_that_is_recorded_between_any_two_of_its_steps(st
         }
     }
     assert!(waits > 1, "it waits for the database");
+}
+
+/// A row that one growth has lost would be back with the next one: so each is looked after at once.
+async fn growths_one_after_the_other_lose_nothing_that_is_recorded_meanwhile(store: Store) {
+    let node = Node::start(store).await;
+    let one = node.session(node.user().await, 0).await;
+    let (tokens, is_over) = (RefCell::new(Vec::new()), Cell::new(false));
+    let record = async {
+        for _ in 0..500 {
+            let token = TokenId::random();
+            node.done(Act::Token(token)).await;
+            tokens.borrow_mut().push(token);
+        }
+        is_over.set(true);
+    };
+    let grow = async {
+        while !is_over.get() {
+            let before = tokens.borrow().len();
+            node.replica.grow(&node.ledger).await.unwrap();
+            let meanwhile = tokens.borrow()[before..].to_vec();
+            for token in meanwhile {
+                assert_eq!(node.verdict(&Presented { token, ..one }).await, Verdict::Revoked(Cause::Token));
+            }
+        }
+    };
+    tokio::join!(record, grow);
 }
 
 async fn what_somebody_else_writes_into_the_ledger_does_not_stay_unseen(store: Store) {

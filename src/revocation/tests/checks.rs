@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Builder;
 use uuid::Uuid;
 
 use crate::{
@@ -27,7 +28,10 @@ use crate::{
 };
 
 /// Enough that each order of two threads' steps is there many times, if it can be.
-const ROUNDS: u64 = 300_000;
+const ROUNDS: u64 = 100_000;
+
+/// More than there are processors: one that loses its turn in the middle of a check meets the end of a renewal.
+const CHECKERS: usize = 6;
 
 const FAR: Timestamp = Timestamp::from_millis(253_402_300_799_999);
 
@@ -52,40 +56,46 @@ async fn a_check_that_meets_a_renewal_sees_what_it_brought_or_no_lease() {
     let renew = || {
         let mut at = replica.cursor();
         for round in 1..=ROUNDS {
-            answered.store(round, Ordering::SeqCst);
             let cursor = Cursor { seq: Seq(at.seq.0 + 1), tag: Tag(i64::try_from(round).unwrap()) };
             let row = Row { target: Target::Token(token(round)), floor: None, until: FAR };
-            replica.apply(&Batch { ledger: ledger.id(), prev: at.tag, cursor, rows: vec![row] });
+            let batch = Batch { ledger: ledger.id(), prev: at.tag, cursor, rows: vec![row] };
+            answered.store(round, Ordering::SeqCst);
+            linger();
+            replica.published.apply(&batch);
             at = cursor;
             replica.published.extend(at, BootInstant::from_nanos(u64::MAX - 1));
-            // Until the other thread has had a look at it, now and then.
-            if round.is_multiple_of(64) {
-                thread::yield_now();
-            }
+            linger();
             replica.published.lease.end();
         }
         is_over.store(true, Ordering::SeqCst);
     };
-    let check = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut times = 0_u64;
+    let check = async || {
+        let mut presented = Presented {
+            token: token(0),
+            session: SessionId::random(),
+            subject: Subject::random(),
+            generation: Generation(0),
+            epoch: ledger.id(),
+            key: KeyId::of([0; 32]),
+        };
         while !is_over.load(Ordering::SeqCst) {
             let round = answered.load(Ordering::SeqCst);
-            let presented = Presented {
-                token: token(round),
-                session: SessionId::random(),
-                subject: Subject::random(),
-                generation: Generation(0),
-                epoch: ledger.id(),
-                key: KeyId::of([0; 32]),
-            };
-            let verdict = runtime.block_on(checker.check(&presented)).verdict;
-            assert!(round == 0 || verdict != Verdict::Active, "round {round}, after {times} checks");
-            times += 1;
+            presented.token = token(round);
+            let verdict = checker.check(&presented).await.verdict;
+            assert!(round == 0 || verdict != Verdict::Active, "round {round}");
         }
     };
     thread::scope(|scope| {
         scope.spawn(renew);
-        scope.spawn(check);
+        for _ in 0..CHECKERS {
+            scope.spawn(|| Builder::new_current_thread().build().unwrap().block_on(check()));
+        }
     });
+}
+
+/// Stays in one state for about as long as it takes to come there.
+fn linger() {
+    for _ in 0..100 {
+        std::hint::spin_loop();
+    }
 }
