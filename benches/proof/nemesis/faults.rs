@@ -271,7 +271,9 @@ impl Scene {
             }
         };
         for &seconds in seconds {
-            let permits = Permits { moves_clock: is_ledger, ..NOTHING };
+            // PostgreSQL times its own limits by the wall clock: one that runs while it is moved is over at once, and ends
+            // whatever transaction it was for.
+            let permits = Permits { moves_clock: is_ledger, refused_acts: is_ledger, ..NOTHING };
             let what = (&*planned.kind.to_string(), &*planned.victims, permits);
             self.during(what, moves(seconds), sleep(planned.lasts), moves(0)).await;
         }
