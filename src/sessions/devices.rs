@@ -21,10 +21,11 @@ use crate::{
     users::{self, User},
 };
 
-/// Whether the history of the server that answers has stood where this node's has, by number and tag: `$2` and `$3`.
+/// Whether the history of the server that answers has stood where this node's has, by number and tag: `$2` and `$3`. A node
+/// that has read nothing yet, which is at 0 of both, knows no other.
 macro_rules! knows {
     () => {
-        concat!("CASE WHEN ", lease::follows!("$2", "$3"), " THEN h.seq + 1 ELSE 0 END AS knows")
+        concat!("CASE WHEN ($2 = 0 AND $3 = 0) OR ", lease::follows!("$2", "$3"), " THEN h.seq + 1 ELSE 0 END AS knows")
     };
 }
 
