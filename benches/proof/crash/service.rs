@@ -15,7 +15,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::{Failure, support::operator::KICKOUT};
+use crate::{
+    Failure,
+    support::{operator::KICKOUT, process::LIMITS},
+};
 
 /// How long a start may take that is to succeed by itself; on a busy machine, of an unoptimised build.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
@@ -28,18 +31,6 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// As much as is shown of what a process has said.
 const LAST_LINES: usize = 12;
-
-/// All keys of `[limits]`: everybody has one address here.
-const LIMITS: [&str; 8] = [
-    "LOGINS_PER_ADDRESS",
-    "WRONG_PER_ADDRESS",
-    "WRONG_PER_ACCOUNT",
-    "WRONG_BEFORE_SLOW",
-    "SIGNUPS_PER_ADDRESS",
-    "SIGNUPS_PER_ACCOUNT",
-    "REFRESHES_PER_ADDRESS",
-    "REFRESHES_PER_SESSION",
-];
 
 /// A working directory with a data folder that the first start makes. Removed when it is dropped.
 #[derive(Debug)]

@@ -29,29 +29,16 @@ use crate::{
     history::Cluster,
     support::{
         chaos::{Chaos, Mode},
+        cluster::KEY,
         postgres::{self, Server},
+        process::LIMITS,
         redis::Redis,
         wait::all,
     },
 };
 
-/// The key that all nodes share.
-const KEY: &str = "6b69636b6f75742d7468652d74657374732d6b65792d6f662d33322d62797465";
-
 /// Accounts: few enough that each is hit in several ways.
 const USERS: usize = 16;
-
-/// All keys of `[limits]`: everybody here has one address.
-const LIMITS: [&str; 8] = [
-    "LOGINS_PER_ADDRESS",
-    "WRONG_PER_ADDRESS",
-    "WRONG_PER_ACCOUNT",
-    "WRONG_BEFORE_SLOW",
-    "SIGNUPS_PER_ADDRESS",
-    "SIGNUPS_PER_ACCOUNT",
-    "REFRESHES_PER_ADDRESS",
-    "REFRESHES_PER_SESSION",
-];
 
 /// Whom the nodes are to the database: no superuser, whom no limit of connections would hold.
 pub(super) const ROLE: &str = "app";

@@ -27,7 +27,7 @@ use super::{
 pub(crate) const SLACK: Duration = Duration::from_secs(5);
 
 /// The key that all nodes of these tests share.
-const KEY: &str = "6b69636b6f75742d7468652d74657374732d6b65792d6f662d33322d62797465";
+pub(crate) const KEY: &str = "6b69636b6f75742d7468652d74657374732d6b65792d6f662d33322d62797465";
 
 static USERS: AtomicU32 = AtomicU32::new(0);
 

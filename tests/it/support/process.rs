@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use super::{client::Net, wait::eventually};
 
-/// All keys of `[limits]`.
-const LIMITS: [&str; 8] = [
+/// All keys of `[limits]`: where everybody has one address, they are to be out of the way.
+pub(crate) const LIMITS: [&str; 8] = [
     "LOGINS_PER_ADDRESS",
     "WRONG_PER_ADDRESS",
     "WRONG_PER_ACCOUNT",
