@@ -116,18 +116,26 @@ impl World {
     }
 
     /// Brings the follower into the worst state: an entry life passes, a second generation opens, and as many
-    /// revocations as before arrive. Their rows are with the follower alone; the ledger has their numbers, since a look
-    /// in one that is behind its node is no answer.
+    /// revocations as before arrive. The ledger has the first transaction of them, which names the one before it, since a
+    /// look in a ledger of another history is no answer, and the number and tag of the last. The rows between are with the
+    /// follower alone.
     pub(crate) async fn age(&mut self) -> Result<(), Failure> {
         let now = self.ledger.clock().now();
         self.hands.advance(self.ledger.lifetimes().entry(now));
         if !self.follower.rotate(&self.ledger) {
             return Err("no second generation was opened".into());
         }
+        let token = |n| self.ids.token(Stream::Later, n);
+        let acts: Vec<Act> = (0..self.entries.min(BATCH)).map(|n| Act::Token(token(n))).collect();
+        let batch = self.ledger.record(&acts).await?.batch.ok_or("a new revocation left nothing to do")?;
+        if self.follower.apply(&batch) != Link::Next {
+            return Err("the ledger's next transaction does not fit".into());
+        }
+        self.cursor = batch.cursor;
         let now = self.ledger.clock().now();
         let until = now + self.ledger.lifetimes().entry(now);
-        for first in (0..self.entries).step_by(usize::try_from(BATCH)?) {
-            let token = |n| Target::Token(self.ids.token(Stream::Later, n));
+        for first in (BATCH..self.entries).step_by(usize::try_from(BATCH)?) {
+            let token = |n| Target::Token(token(n));
             let rows = (first..self.entries.min(first + BATCH)).map(|n| Row { target: token(n), floor: None, until });
             let next = Cursor { seq: kickout::ids::Seq(self.cursor.seq.0 + 1), tag: Tag(i64::try_from(first)?) };
             let batch = Batch { ledger: self.ledger.id(), prev: self.cursor.tag, cursor: next, rows: rows.collect() };
