@@ -7,8 +7,10 @@
 //! under, and this side's own limit for each answer: when it is over the connection is given up, which cancels nothing
 //! at the server, and the outcome of a commit is settled on another connection.
 //!
-//! A node that dies in the middle of a transaction would hold its locks for as long as TCP takes to notice, hours by
-//! default; `idle_in_transaction_session_timeout` ends that.
+//! A node that dies or stands still in the middle of a transaction would hold its locks for as long as TCP takes to
+//! notice, hours by default; `idle_in_transaction_session_timeout` ends that. Everybody who records waits for one row, so
+//! this time is a part of how long a receipt can take while another node is paused. It is less than a waiter's
+//! `lock_timeout`, or all of them would give up while one node stands still.
 
 use std::{str::FromStr, time::Duration};
 
@@ -43,9 +45,10 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// The settings of a connection that reads. Its limit is the one of this side: what nobody waits for need not go on.
 const READING: [(&str, &str); 2] = [("default_transaction_read_only", "on"), ("statement_timeout", "10s")];
 
-/// The settings of a connection that writes. No statement's limit of the role or the server may reach a commit.
+/// The settings of a connection that writes. No statement's limit of the role or the server may reach a commit. Between two
+/// statements a node does nothing but that: two seconds are a process that is stopped, or a machine that cannot go on.
 const WRITING: [(&str, &str); 3] =
-    [("statement_timeout", "0"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "10s")];
+    [("statement_timeout", "0"), ("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "2s")];
 
 /// The pools of one server.
 #[derive(Debug, Clone)]

@@ -115,6 +115,20 @@ async fn a_connection_that_the_server_ends_costs_one_answer_at_most() {
     assert_eq!(done(ledger.record(&acts).await.unwrap().outcomes.remove(0)).seq, Seq(2));
 }
 
+/// As a node that is stopped, or cut off, between two statements: everybody else needs the row that it holds.
+#[tokio::test]
+async fn who_stands_still_in_the_middle_of_a_transaction_costs_others_a_wait_and_no_answer() {
+    let url = Server::shared().database().await;
+    let (_, ledger) = ledger_at(&url).await;
+    let (other, _) = ledger_at(&url).await;
+    let mut stopped = other.begin().await.unwrap();
+    kickout::database::sql("SELECT seq FROM head {for update}").fetch_all(&mut stopped).await.unwrap();
+    let (_, recorded) = revoke(&ledger).await;
+    assert_eq!(recorded.unwrap(), Seq(1));
+    let error = kickout::database::sql("SELECT seq FROM head").fetch_all(&mut stopped).await.unwrap_err();
+    assert!(error.is_temporary(), "it is told: {error}");
+}
+
 #[tokio::test]
 async fn a_server_that_is_gone_is_said_and_one_that_is_back_is_used() {
     let server = Server::start();
