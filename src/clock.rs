@@ -166,6 +166,13 @@ impl ManualClock {
 }
 
 impl Clock {
+    /// Waits for an answer, and says with it when it had come: what it tells of was so at some moment before, and perhaps
+    /// not long before, however long ago it was asked for.
+    pub async fn when<T>(&self, answer: impl Future<Output = T>) -> (T, BootInstant) {
+        let answer = answer.await;
+        (answer, self.boottime())
+    }
+
     /// `CLOCK_BOOTTIME` now, read from the kernel in this call and never from a cached tick.
     #[must_use]
     pub fn boottime(&self) -> BootInstant {
@@ -263,6 +270,16 @@ fn boot_ms(at: BootInstant) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_as_old_as_its_arrival() {
+        let manual = ManualClock::at(1_000_000);
+        let clock = Clock::Manual(Arc::clone(&manual));
+        let asked = clock.boottime();
+        let late = async { manual.advance(Duration::from_secs(5)) };
+        let ((), came) = clock.when(late).await;
+        assert_eq!(came.since(asked), Duration::from_secs(5));
+    }
 
     #[test]
     fn ledger_time_is_carried_by_boot_time_and_never_goes_back() {

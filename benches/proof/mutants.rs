@@ -8,7 +8,7 @@
 //!
 //! First every check that is to notice something is run on the code as it is, and must pass: what fails anyway has
 //! noticed nothing. Then, for each patch: it must apply; it must compile, since a compiler's error says nothing of a
-//! promise; and one of the checks that it names must fail, by its own words. A run that does not end has noticed nothing,
+//! promise; and each of the checks that it names must fail, by its own words. A run that does not end has noticed nothing,
 //! unless the patch says that it has.
 //!
 //! The copy is under `target/mutants`, with a folder for builds of its own that is kept: a mutant costs one build of this
@@ -66,7 +66,7 @@ struct Row {
     rule: String,
     breaks: String,
     outcome: Outcome,
-    /// What has noticed it; else, what was to.
+    /// What has noticed it; else, what was to and has not.
     caught_by: String,
     /// In whose words.
     says: String,
@@ -178,7 +178,9 @@ fn examine(workshop: &Workshop, patch: &Patch, times: u32, commit: &str) -> Resu
     if let Err(error) = workshop.apply(patch)? {
         return Ok(Row { outcome: Outcome::DoesNotApply, says: error, ..row });
     }
+    let mut said = Vec::new();
     'catchers: for catcher in &patch.catchers {
+        row.caught_by = catcher.to_string();
         let began = workshop.clock.boottime();
         let binary = workshop.build(catcher.suite)?;
         row.build_seconds += workshop.clock.boottime().since(began).as_secs_f64();
@@ -200,12 +202,15 @@ fn examine(workshop: &Workshop, patch: &Patch, times: u32, commit: &str) -> Resu
             };
             (row.outcome, row.says) = (outcome, says);
             if outcome != Outcome::Caught {
-                continue 'catchers;
+                break 'catchers;
             }
         }
-        row.caught_by = catcher.to_string();
-        break;
+        said.push(row.says.clone());
     }
     workshop.restore()?;
+    // Each of them has noticed.
+    if row.outcome == Outcome::Caught {
+        (row.caught_by, row.says) = (names.join(", "), said.join(" | "));
+    }
     Ok(row)
 }

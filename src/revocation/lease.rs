@@ -66,6 +66,8 @@ pub struct Renewal {
     pub ledger: LedgerId,
     /// The ledger's last transaction.
     pub head: Cursor,
+    /// Whether the ledger's history has stood where the node's does.
+    pub has_been_there: bool,
     /// The global floor.
     pub floor: Generation,
     /// Ledger time.
@@ -209,7 +211,9 @@ impl Nodes {
             follows!("$3", "$7"),
             " FROM head h) THEN $3 ELSE 0 END
                          WHERE id = $1 AND beat = $2 RETURNING id)
-             SELECT h.ledger, h.seq AS head_seq, h.tag AS head_tag, h.floor AS head_floor,
+             SELECT h.ledger, h.seq AS head_seq, h.tag AS head_tag, h.floor AS head_floor, ",
+            follows!("$3", "$7"),
+            "::int::bigint AS has_been_there,
                     {greatest}(h.clock, {wall}) AS time, h.settled::int::bigint AS settled,
                     h.server AS known, ",
             server!(),
@@ -238,6 +242,7 @@ impl Nodes {
         Ok(Some(Renewal {
             ledger,
             head: Cursor { seq: Seq(first.int("head_seq")?), tag: Tag(first.int("head_tag")?) },
+            has_been_there: first.int("has_been_there")? == 1,
             floor: Generation(first.int("head_floor")?),
             time: Timestamp::from_millis(first.int("time")?),
             is_known_server,

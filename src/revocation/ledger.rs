@@ -38,13 +38,13 @@ use arc_swap::ArcSwap;
 use crate::{
     clock::{BootInstant, Clock, LedgerClock, Timestamp},
     database::{Database, DatabaseError, Query, Transaction, sql},
-    ids::{DeploymentId, Generation, KeyId, LedgerId, OperationId, Seq},
+    ids::{DeploymentId, Generation, KeyId, LedgerId, OperationId, Seq, SessionId},
     secret,
 };
 
 use super::{
     Cause, Presented, Strategy, Target,
-    feed::{Batch, Cursor, Tag},
+    feed::{Batch, Cursor, Except, Tag},
     known::{Exact, Floors},
     lease::{self, Authority},
 };
@@ -72,9 +72,12 @@ const LEAP_LASTS: Duration = Duration::from_mins(10);
 /// Rows per page of a load. About 10 ms of reading; a transaction has far fewer rows, so a page never cuts one.
 const PAGE_ROWS: usize = 10_000;
 
-/// Rows of one subject that an exact answer reads, the highest floors first. The highest alone is the whole truth: a
-/// session that it spares was alive then, so no lower floor had ended it. A few more keep that from being relied on;
-/// a user who logs out everywhere all day long must not make their own checks slower and slower.
+/// Rows of one subject that an exact answer reads of those that end sessions, the highest floors first. The highest alone is
+/// the whole truth about sessions: one that it spares was alive then, so no lower floor had ended it. A few more keep that
+/// from being relied on; a user who logs out everywhere all day long must not make their own checks slower and slower.
+///
+/// Of tokens that ended while their sessions lived on, as those of older roles, it says nothing: of the rows that end such
+/// tokens the highest is read as well, however many others are above it.
 const FLOORS: u32 = 16;
 
 /// Tries of a transaction that the database has undone for the sake of another one. Locks are taken in one order, so
@@ -489,14 +492,14 @@ impl Ledger {
     }
 
     /// Why a token is dead, if it is: the answer of the ledger itself, in one statement, for a node that has applied it up
-    /// to here.
+    /// to here. One that has read nothing yet, which is at 0 of both, knows no other.
     ///
     /// # Errors
     /// [`DatabaseError`], also if the ledger that answers has not stood there: a connection may still lead to a server that
     /// another one has replaced.
     pub async fn cause(&self, presented: &Presented, applied: Cursor) -> Result<Option<Cause>, DatabaseError> {
         let rows = sql(concat!(
-            "SELECT h.ledger, CASE WHEN ",
+            "SELECT h.ledger, CASE WHEN ($5 = 0 AND $6 = 0) OR ",
             lease::follows!("$5", "$6"),
             " THEN h.seq ELSE -1 END AS knows, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
              LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
@@ -550,14 +553,20 @@ impl Ledger {
             "SELECT CASE WHEN CASE WHEN CAST($5 AS BIGINT) IS NULL THEN h.seq >= $4 ELSE ",
             lease::follows!("$4", "$5"),
             " END THEN h.seq ELSE -1 END AS knows, r.kind, r.floor, r.except_sid FROM head h
-             LEFT JOIN (SELECT kind, floor, except_sid FROM revocations WHERE kind = $1 AND id = $2
-                        ORDER BY floor DESC LIMIT $3) AS r ON 1 = 1"
+             LEFT JOIN (SELECT * FROM (SELECT kind, floor, except_sid FROM revocations
+                                       WHERE kind = $1 AND id = $2 AND (except_sid IS NULL OR except_sid <> $6)
+                                       ORDER BY floor DESC LIMIT $3) AS of_sessions
+                        UNION ALL
+                        SELECT * FROM (SELECT kind, floor, except_sid FROM revocations
+                                       WHERE kind = $1 AND id = $2 AND except_sid = $6
+                                       ORDER BY floor DESC LIMIT 1) AS of_tokens) AS r ON 1 = 1"
         ))
         .bind(kind)
         .bind(id)
         .bind(FLOORS)
         .bind(number.0)
         .bind(tag)
+        .bind(Except::Sessions.id().map(SessionId::uuid))
         .fetch_all(&mut self.database.read().await?)
         .await?;
         let mut floors = Floors::default();

@@ -231,7 +231,8 @@ impl Node {
         let (inner, mut others, mut said) = (&self.0, Others::default(), 0_u32);
         let strategy = inner.settings.strategy;
         loop {
-            let mut members = inner.nodes.neighbours(self.beat()).await?;
+            let (members, now) = inner.clock.when(inner.nodes.neighbours(self.beat())).await;
+            let mut members = members?;
             members.retain(|member| member.kin != strategy.kin());
             let Some(first) = members.first() else { return Ok(true) };
             if said.is_multiple_of(SAYINGS) {
@@ -244,7 +245,6 @@ impl Node {
                 );
             }
             said = said.wrapping_add(1);
-            let now = inner.clock.boottime();
             // On a server that is not settled nobody is expelled: the statement sees to that.
             for dead in others.see(&members, NodeId::random(), now, true) {
                 if inner.nodes.expel(dead.id, dead.beat, self.beat()).await? {
@@ -423,9 +423,9 @@ impl Node {
         if renewal.ledger != inner.ledger.id() {
             return Err(Failed::Anew);
         }
-        // A history that went backwards shows here: a push may have brought this node further than the snapshot that it
-        // was answered from, but where it stood before it asked, the ledger must have been.
-        if renewal.head.seq < cursor.seq || (renewal.head.seq == cursor.seq && renewal.head != cursor) {
+        // A history that went backwards, or another way, shows here: a push may have brought this node further than the
+        // snapshot that it was answered from, but where it stood before it asked, the ledger must have been.
+        if !renewal.has_been_there {
             return Err(Failed::Broken);
         }
         inner.reaches.saw_hold(renewal.max_hold);
@@ -446,7 +446,7 @@ impl Node {
                 return Err(Failed::Broken);
             }
         }
-        if !inner.replica.published.has_reached(renewal.head) {
+        if !inner.replica.has_reached(renewal.head) {
             return Err(Failed::Broken);
         }
         inner.ledger.clock().adopt(renewal.time, t0);
@@ -501,9 +501,10 @@ impl Node {
     /// Removes nodes that have certainly stopped, and lets a new server settle.
     async fn look_after(&self, row: &mut Row, renewal: &Renewal) -> Result<(), DatabaseError> {
         let inner = &self.0;
-        let now = inner.clock.boottime();
         let limit = self.beat();
-        let members = inner.nodes.neighbours(limit).await?;
+        // Seen when the answer has come: it may have been asked for long before, and a beat in it be that young.
+        let (members, now) = inner.clock.when(inner.nodes.neighbours(limit)).await;
+        let members = members?;
         let dead = row.others.see(&members, row.id, now, renewal.is_settled);
         for member in dead {
             if inner.nodes.expel(member.id, member.beat, limit).await? {

@@ -167,6 +167,15 @@ impl Replica {
         self.recent.as_ref().is_some_and(|recent| recent.lock().unwrap_or_else(PoisonError::into_inner).has(at))
     }
 
+    /// Whether everything up to `head` is applied, and this node's history has stood there. Something of a history that was
+    /// lost may have come in since the ledger was asked, and have the numbers of what it has instead.
+    #[must_use]
+    pub fn has_reached(&self, head: Cursor) -> bool {
+        // Where no rows are kept there is nothing that could be of another history.
+        let keeps_one = self.recent.is_some() && !self.is_blind();
+        self.published.has_reached(head) && (!keeps_one || self.has(head))
+    }
+
     /// From here to the end of the next load nothing is in this node's history.
     pub fn end_history(&self) {
         if let Some(recent) = &self.recent {
@@ -218,7 +227,7 @@ impl Replica {
     /// [`LoadError`]; the node is not live then.
     pub async fn load(&self, ledger: &Ledger) -> Result<(), LoadError> {
         self.published.begin_load();
-        match self.rebuild(ledger).await {
+        match self.rebuild(ledger, None).await {
             Ok(end) => {
                 if let Some(recent) = &self.recent {
                     recent.lock().unwrap_or_else(PoisonError::into_inner).begin_at(end);
@@ -246,7 +255,7 @@ impl Replica {
     /// # Errors
     /// [`LoadError`]; the old filter stays, with more false positives than wanted.
     pub async fn grow(&self, ledger: &Ledger) -> Result<(), LoadError> {
-        self.rebuild(ledger).await.map(|_| ())
+        self.rebuild(ledger, Some(self.cursor())).await.map(|_| ())
     }
 
     /// Drops what has expired from the filter, as whole generations. Returns whether a new generation was opened.
@@ -255,7 +264,9 @@ impl Replica {
         self.published.memory.rotate(now, ledger.lifetimes().entry(now))
     }
 
-    async fn rebuild(&self, ledger: &Ledger) -> Result<Cursor, LoadError> {
+    /// Reads every live row into a filter, and swaps it in. `applied`: what is read must be of this history, and not end
+    /// before it. A connection may still lead to a server that another one has replaced.
+    async fn rebuild(&self, ledger: &Ledger, applied: Option<Cursor>) -> Result<Cursor, LoadError> {
         let _one = self.rebuilding.lock().await;
         let now = ledger.clock().now();
         let head = ledger.head().await?;
@@ -270,9 +281,11 @@ impl Replica {
         }
         let mut at: Option<Cursor> = None;
         let mut after = head.live_after;
+        let mut has_it = applied.is_none_or(|applied| applied == head.cursor || applied.seq < head.live_after);
         loop {
             let page = ledger.page(after).await?;
             let Some(last) = page.last() else { break };
+            has_it |= applied.is_some_and(|applied| page.iter().any(|batch| batch.has_stood_at(applied)));
             after = last.cursor.seq;
             for batch in &page {
                 let fits = at.is_none_or(|at| batch.link(self.ledger(), at) == Link::Next);
@@ -287,6 +300,10 @@ impl Replica {
                     rebuild.insert(key, until);
                 }
             }
+        }
+        let is_missing = at.is_none() && head.live > 0;
+        if is_missing || !has_it {
+            return Err(DatabaseError::behind().into());
         }
         let end = at.unwrap_or(head.cursor);
         if end.seq < head.cursor.seq || (end.seq == head.cursor.seq && end.tag != head.cursor.tag) {

@@ -16,10 +16,11 @@ use kickout::{
     ids::{Generation, KeyId, LedgerId, Seq, SessionId, Subject, TokenId},
     revocation::{
         Act, Cause, Ignorance, Outcome, Presented, RevokeError, Revoker, Target, Tier, Verdict,
-        feed::{Cursor, Except, Floor, Row, Tag},
+        feed::{Batch, Cursor, Except, Floor, Link, Row, Tag},
+        filter::Settings,
         known::Exact,
         ledger::Has,
-        sync::{LoadError, NodeState},
+        sync::{LoadError, NodeState, Replica},
     },
     telemetry::metrics::Metrics,
 };
@@ -32,9 +33,12 @@ const HOUR_MS: i64 = 3_600_000;
 on_both!(
     each_scope_ends_exactly_what_it_names_also_after_a_reload,
     a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the_next_revocation,
+    a_token_of_older_roles_stays_dead_however_often_its_session_is_kept,
     nothing_left_to_do_is_said_and_names_the_row_that_did_it,
     an_entry_outlives_every_token_it_denies_and_then_goes,
     a_ledger_is_believed_by_who_follows_its_history_and_by_nobody_of_another,
+    a_larger_filter_is_not_read_from_a_ledger_that_lacks_what_was_applied,
+    what_was_applied_of_another_history_is_not_what_the_ledger_stands_at,
     what_has_expired_goes_in_small_steps_and_a_larger_transaction_as_a_whole,
     a_signing_key_is_dead_for_good_and_holds_up_nothing_that_is_pruned,
     a_wall_clock_set_back_revives_nothing_and_one_set_forward_is_followed,
@@ -144,6 +148,32 @@ async fn a_kept_session_lives_on_and_an_answer_known_before_does_not_outlive_the
     assert_eq!(lifted.int("generation").unwrap(), 0);
 }
 
+/// Who is not an administrator any more can log out everywhere else as often as they like: it brings nothing back.
+async fn a_token_of_older_roles_stays_dead_however_often_its_session_is_kept(store: Store) {
+    let mut node = Node::start(store).await;
+    let alice = node.user().await;
+    let before = node.session(alice, 0).await;
+    node.done(Act::Roles { subject: alice, roles: vec!["reader".to_owned()] }).await;
+    for _ in 0..40 {
+        node.done(Act::Subject { subject: alice, keep: Some(before.session) }).await;
+    }
+    let after = Presented { generation: Generation(41), token: TokenId::random(), ..before };
+    for _ in 0..2 {
+        for (presented, expected) in [(before, Some(Cause::Roles)), (after, None), (before, Some(Cause::Roles))] {
+            let verdict = expected.map_or(Verdict::Active, Verdict::Revoked);
+            assert_eq!(node.verdict(&presented).await, verdict);
+            assert_eq!(node.ledger.cause(&presented, node.replica.cursor()).await.unwrap(), expected);
+        }
+        node = node.restart(TTL).await;
+    }
+    // That their session has ended is not hidden by many changes of roles either.
+    node.done(Act::Subject { subject: alice, keep: None }).await;
+    for n in 0..20 {
+        node.done(Act::Roles { subject: alice, roles: vec![format!("role-{n}")] }).await;
+    }
+    assert_eq!(node.verdict(&after).await, Verdict::Revoked(Cause::Subject));
+}
+
 async fn nothing_left_to_do_is_said_and_names_the_row_that_did_it(store: Store) {
     let node = Node::start(store).await;
     let alice = node.user().await;
@@ -231,6 +261,55 @@ async fn a_ledger_is_believed_by_who_follows_its_history_and_by_nobody_of_anothe
         ] {
             assert!(error.is_temporary() && error.to_string().contains("old primary"), "{at:?}: {error}");
         }
+    }
+}
+
+/// As a server that another one has replaced, to which a connection still leads.
+async fn a_larger_filter_is_not_read_from_a_ledger_that_lacks_what_was_applied(store: Store) {
+    let node = Node::start(store).await;
+    let mut dead = Vec::new();
+    for _ in 0..3 {
+        let token = node.session(node.user().await, 0).await;
+        node.done(Act::Token(token.token)).await;
+        dead.push(token);
+    }
+    node.replica.grow(&node.ledger).await.unwrap();
+    let back = "UPDATE head SET seq = 2, tag = (SELECT tag FROM revocations WHERE seq = 2)";
+    let lost = "DELETE FROM revocations WHERE seq = 3";
+    for statements in [[back, lost], ["DELETE FROM revocations", lost], ["UPDATE head SET seq = 3", lost]] {
+        for statement in statements {
+            sql(statement).execute(&mut node.database.write().await.unwrap()).await.unwrap();
+        }
+        let error = node.replica.grow(&node.ledger).await.unwrap_err();
+        assert!(error.to_string().contains("old primary"), "{statements:?}: {error}");
+        for token in &dead {
+            assert_ne!(node.verdict(token).await, Verdict::Active, "{statements:?}");
+        }
+    }
+}
+
+/// A lease is for what the ledger has. What a push has brought of a history that was lost has numbers, too.
+async fn what_was_applied_of_another_history_is_not_what_the_ledger_stands_at(store: Store) {
+    let node = Node::start(store).await;
+    let settings = Settings { capacity: 1000, false_positives: 0.001 };
+    let replica = Replica::new(node.ledger.id(), settings, node.ledger.clock().now()).leased();
+    node.done(Act::Token(TokenId::random())).await;
+    replica.load(&node.ledger).await.unwrap();
+    let at = replica.cursor();
+    let push = |prev: Cursor, tag| Batch {
+        ledger: node.ledger.id(),
+        prev: prev.tag,
+        cursor: Cursor { seq: Seq(prev.seq.0 + 1), tag: Tag(tag) },
+        rows: Vec::new(),
+    };
+    let lost = push(at, 20);
+    let next = push(lost.cursor, 30);
+    for batch in [&lost, &next] {
+        assert_eq!(replica.apply(batch), Link::Next);
+    }
+    let instead = push(at, 21).cursor;
+    for (head, expected) in [(at, true), (lost.cursor, true), (next.cursor, true), (instead, false)] {
+        assert_eq!(replica.has_reached(head), expected, "{head:?}");
     }
 }
 

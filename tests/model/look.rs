@@ -115,6 +115,7 @@ fn brought(server: u8, is_settled: bool, max_hold: u16) -> Brought {
     Brought {
         ledger: LedgerId::from(Uuid::from_u128(1)),
         head: Cursor { seq: Seq(0), tag: Tag(0) },
+        has_been_there: true,
         floor: Generation(0),
         time: Timestamp::from_millis(0),
         server: server.to_string(),

@@ -34,14 +34,10 @@ impl Node {
         );
         for rows in lost.chunks(MENDED) {
             let acts: Vec<Act> = rows.iter().map(|row| Act::Again(*row)).collect();
-            loop {
-                match inner.ledger.record(&acts).await {
-                    Err(error) if error.is_temporary() => {
-                        tracing::error!(%error, "they could not be recorded again yet");
-                        tokio::time::sleep(jittered(PAUSE)).await;
-                    }
-                    result => break result.map(|_| ())?,
-                }
+            // Whatever the error is: nobody else may have them, and a node that is not live misleads nobody.
+            while let Err(error) = inner.ledger.record(&acts).await {
+                tracing::error!(%error, "they could not be recorded again yet; this node answers nothing before");
+                tokio::time::sleep(jittered(PAUSE)).await;
             }
         }
         Ok(())

@@ -81,6 +81,7 @@ mod tests {
         Renewal {
             ledger: LedgerId::random(),
             head: Cursor { seq: Seq(0), tag: Tag(0) },
+            has_been_there: true,
             floor: Generation(0),
             time: Timestamp::from_millis(0),
             server: server.to_owned(),

@@ -8,7 +8,7 @@
 //! Model: nodes_before_the_commit
 //! ```
 //!
-//! `Caught by` may be there several times; one of them has to fail. `Hangs: yes` says that running out of time is a
+//! `Caught by` may be there several times; each of them has to fail. `Hangs: yes` says that running out of time is a
 //! catch, too. `Model`, if it is there, names the test of `tests/model` that shows the same break.
 
 use std::{
@@ -27,7 +27,7 @@ pub(crate) struct Patch {
     pub(crate) rule: String,
     /// What it does wrong, in one sentence.
     pub(crate) breaks: String,
-    /// What must notice: the first that does counts.
+    /// What must notice, each of them.
     pub(crate) catchers: Vec<Catcher>,
     /// The test of the model that shows the same.
     pub(crate) model: Option<String>,
