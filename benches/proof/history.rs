@@ -90,10 +90,11 @@ pub(crate) struct Permits {
     /// The ledger has lost what was committed since this moment, and everything in it may be gone: logins, and
     /// acknowledged acts (stated loss of a restore). `None`: nothing acknowledged may be lost.
     pub(crate) loses_since: Option<Moment>,
-    /// Everything that was issued before `healed` may be dead: the operator took a new ledger id after a restore.
+    /// The operator took a new ledger id after a restore: everything that was issued before `healed` may be dead, and
+    /// what was issued before `began` is, from `healed` on.
     #[serde(default)]
     pub(crate) ends_everything: bool,
-    /// The ledger's own clock was moved: from `in_force` on nobody judges when tokens expire.
+    /// The ledger's own clock was moved by an hour: from `began` on tokens may expire so much earlier, or later.
     #[serde(default)]
     pub(crate) moves_clock: bool,
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | P1 | an allow, or new credentials, invoked after a complete receipt that covers them; new credentials after any receipt; a login under a ban |
 //! | P2 | a receipt, or no answer at all, later than `1.25 × hold + 250 ms`, counted from the end of the faults that refuse acts; many that take a second though no fault makes them |
-//! | P3 | the same as P1 after everything was killed and started again, complete or not; a session acknowledged and gone then, or its ticket |
+//! | P3 | the same as P1 after everything was killed and started again, complete or not; a session acknowledged and gone then, or its ticket; what was issued before the operator began a new ledger |
 //! | P4 | an allow by a node later than its hold after its ledger was cut, or anywhere later than that after an act was acknowledged |
 //! | P5 | an allow of what was said to be dead: by the same node, or by any a hold later; of what must have expired |
 //! | P6 | a refusal without an act that may be its reason; a 503, or no answer, that no fault excuses; a node that is cut off and stops long before its hold is over |
@@ -16,7 +16,8 @@
 //! | answers | an answer that the contract does not have; credentials of another session than the one that asked, or of another user |
 //!
 //! What excuses lasts for a while after a fault ([`facts::recovery`]), an unanswered act for [`facts::LATE`]. A loss that a fault
-//! states (a restore from a backup) ends an era: acts that may be lost bind nobody in the next one.
+//! states (a restore from a backup) ends an era: acts that may be lost bind nobody in the next one. What was opened after
+//! it is judged like everything else.
 //!
 //! A checker that cannot fail is worthless: [`self_check`] shows it histories of a perfect service, which it must pass,
 //! and the same with one event changed to what may not be, each of which it must find.
@@ -148,10 +149,11 @@ pub(crate) fn judge(history: &History) -> Findings {
     let acts = facts.acts();
     let mut findings = Findings::default();
     allows::check(&facts, &acts, &mut findings);
-    let blame = refusals::Blame::of(&facts, &acts);
-    logins::check(&facts, &mut findings);
+    let blame = refusals::Blame::of(&acts);
+    let accounts = logins::Accounts::of(&facts);
+    logins::check(&facts, &accounts, &mut findings);
     owners::check(&facts, &mut findings);
-    refusals::check(&facts, &blame, &mut findings);
+    refusals::check(&facts, &blame, &accounts, &mut findings);
     early::check(&facts, &blame, &mut findings);
     waits::check(&facts, &mut findings);
     findings.figures = figures::Figures::of(&facts, &acts, &blame);

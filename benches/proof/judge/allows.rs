@@ -109,6 +109,9 @@ impl<'f> Allows<'f> {
             findings.accuse(Promise::Answers, &[index], "a token was allowed that nobody was given");
             return;
         };
+        if self.outlives(index, event, given, findings) {
+            return;
+        }
         let bound = self.bound(event);
         let mut accuse = |promise, found: Found, what: String| {
             findings.accuse(promise, &[given.event, found.event, index], what);
@@ -146,6 +149,16 @@ impl<'f> Allows<'f> {
             }
         }
         self.fences(index, event, given, findings);
+    }
+
+    /// Nothing that was given before outlives the ledger.
+    fn outlives(&self, index: usize, event: &Event, given: Given, findings: &mut Findings) -> bool {
+        let fault = self.facts.ended_everything(given.span, event.began);
+        if let Some(fault) = fault {
+            let what = format!("{} was granted that {} has ended, as everything", event.asked.name(), fault.name);
+            findings.accuse(Promise::P3, &[given.event, index], what);
+        }
+        fault.is_some()
     }
 
     /// The earliest of what covers an access token.
@@ -193,14 +206,17 @@ impl<'f> Allows<'f> {
             }
         }
         let longest = given.span.ended + facts.ttl.1 + facts.ttl.1 / 10 + 2 * SECOND;
-        if event.began > longest && !facts.is_clock_moved(event.ended) {
+        if event.began > longest + facts.moved(event.ended) {
             findings.accuse(Promise::P5, &[given.event, index], "allowed long after it has expired");
         }
     }
 
     /// New credentials of a session that lives on. They are written where acts are recorded, so every receipt binds.
     fn grant(&self, index: usize, event: &Event, user: User, session: Session, findings: &mut Findings) {
-        let Some(opened) = self.facts.sessions.get(&session) else { return };
+        let Some(&opened) = self.facts.sessions.get(&session) else { return };
+        if self.outlives(index, event, opened, findings) {
+            return;
+        }
         let recorded = self.bound(event).recorded.of_session(user, session, opened.span.ended);
         let Some(found) = recorded.filter(|found| found.at < event.began) else { return };
         let (promise, what) = if self.is_before_restart(found, event) {
@@ -216,9 +232,10 @@ impl<'f> Allows<'f> {
 
 /// Each family goes forward.
 fn tickets(facts: &Facts<'_>, findings: &mut Findings) {
-    for family in facts.families.values() {
+    for (&session, family) in &facts.families {
         for (before, after) in family.forks() {
-            if facts.losses_until(facts.history.events[after].ended) == 0 {
+            // What a loss takes back may be done again, and otherwise.
+            if !facts.may_be_unknown(session, facts.history.events[after].ended) {
                 findings.accuse(Promise::Refresh, &[before, after], "one ticket has got two successors");
             }
         }

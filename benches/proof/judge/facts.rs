@@ -39,6 +39,12 @@ const EXPIRY_SLACK: Moment = 3 * SECOND;
 /// The fault of the machine itself: it permits much and is none of ours.
 pub(super) const STARVED: &str = "machine-starved";
 
+/// How far the clock of the ledger is moved at a time.
+const STEP: Moment = 3600 * SECOND;
+
+/// The fault that moves it back. Ledger time does not follow, so nothing comes from the future.
+const CLOCK_BACK: &str = "sql-clock-back";
+
 /// From and to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
@@ -181,9 +187,14 @@ impl<'a> Facts<'a> {
 
     /// Whether the ledger may not know a session any more, or its tickets, though nobody has ended it: its access tokens
     /// live on, for all that a refusal of a refresh says.
-    fn may_be_unknown(&self, session: Session, by: Moment) -> bool {
-        let opened = self.sessions.get(&session).map_or(0, |opened| opened.span.began);
-        self.losses.iter().any(|loss| loss.began <= by && opened < loss.healed)
+    pub(super) fn may_be_unknown(&self, session: Session, by: Moment) -> bool {
+        let none = Span { began: 0, ended: 0 };
+        self.has_lost(self.sessions.get(&session).map_or(none, |opened| opened.span), by)
+    }
+
+    /// Whether the ledger may have lost by then what has become of something that was given.
+    pub(super) fn has_lost(&self, given: Span, by: Moment) -> bool {
+        self.losses.iter().any(|loss| loss.began <= by && given.began < loss.healed)
     }
 
     /// Whether a refresh came with a ticket that was replaced so long before that nothing excuses it.
@@ -261,19 +272,49 @@ impl<'a> Facts<'a> {
         self.is_lost(given, by) || self.history.faults.iter().any(ends)
     }
 
+    /// What ended everything that was given then, and was over by a moment: whoever allows it after that knows nothing of
+    /// the new ledger.
+    pub(super) fn ended_everything(&self, given: Span, by: Moment) -> Option<&'a Fault> {
+        self.history.faults.iter().find(|fault| {
+            fault.permits.ends_everything && given.ended < fault.began && by > fault.healed + self.lingers(fault)
+        })
+    }
+
+    /// Nobody may know an old ledger any more when a new one has begun: all nodes were stopped. Only where another fault
+    /// has started one again too early may it hold a lease of before.
+    fn lingers(&self, fault: &Fault) -> Moment {
+        if self.is_alone(fault) { 0 } else { self.hold + CLOCK_SLACK }
+    }
+
+    /// Whether no other fault was in force at the same time, or just before, but that of the machine.
+    pub(super) fn is_alone(&self, fault: &Fault) -> bool {
+        !self.history.faults.iter().any(|other| {
+            let is_near = other.began <= fault.healed && self.recovered(other) >= fault.began;
+            !std::ptr::eq(other, fault) && other.name != STARVED && is_near
+        })
+    }
+
     /// Whether the clock of the ledger may have been moved by then.
     pub(super) fn is_clock_moved(&self, by: Moment) -> bool {
-        self.history.faults.iter().any(|fault| fault.permits.moves_clock && fault.began <= by)
+        self.moved(by) > 0
+    }
+
+    /// How far apart the times of two nodes, or of one node at two moments, may be by then beyond what has passed: ledger
+    /// time follows its clock forward, and stands still where that goes back.
+    pub(super) fn moved(&self, by: Moment) -> Moment {
+        let moves = self.history.faults.iter().filter(|fault| fault.permits.moves_clock && fault.began <= by);
+        moves.map(|_| STEP).sum()
     }
 
     /// Whether a token may be one of the future: issued while the clock of the ledger was ahead, it is refused after that.
     pub(super) fn may_be_of_the_future(&self, issued: Span) -> bool {
-        self.is_clock_moved(issued.ended)
+        let mut faults = self.history.faults.iter();
+        faults.any(|fault| fault.permits.moves_clock && fault.name != CLOCK_BACK && fault.began <= issued.ended)
     }
 
     /// Whether an access token may have expired by then.
     pub(super) fn may_be_expired(&self, issued: Span, by: Moment) -> bool {
-        by + EXPIRY_SLACK >= issued.began + self.ttl.0 || self.is_clock_moved(by)
+        by + EXPIRY_SLACK + self.moved(by) >= issued.began + self.ttl.0
     }
 
     /// The faults that an event met, with what they permit after their end.

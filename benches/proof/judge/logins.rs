@@ -9,7 +9,11 @@ use super::{
     facts::{Facts, SECOND, Span},
 };
 
-/// What decides about the logins of one user.
+/// What decides about the logins of each user.
+#[derive(Debug)]
+pub(super) struct Accounts(HashMap<User, Account>);
+
+/// What decides about those of one.
 #[derive(Debug, Default)]
 struct Account {
     /// Bans, with their receipts or not.
@@ -32,8 +36,7 @@ struct Done {
 }
 
 /// Looks at every login.
-pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
-    let accounts = gather(facts);
+pub(super) fn check(facts: &Facts<'_>, Accounts(accounts): &Accounts, findings: &mut Findings) {
     for (index, event) in facts.history.events.iter().enumerate() {
         let Asked::LogIn { user } = event.asked else { continue };
         let Some(account) = accounts.get(&user) else { continue };
@@ -43,10 +46,10 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
                     findings.accuse(Promise::P1, &[ban, index], "a login under a ban that was acknowledged");
                 }
             }
-            Answer::Denied { problem } if facts.losses_until(event.ended) == 0 => {
+            Answer::Denied { problem } => {
                 let is_excused = match problem.as_str() {
-                    "account-banned" => account.may_be_banned(event),
-                    "credentials-invalid" => account.passwords.iter().any(|change| change.may_meet(event)),
+                    "account-banned" => account.may_be_banned(facts, event),
+                    "credentials-invalid" => account.may_have_another_password(facts, event),
                     "conflict" => account.others.iter().filter(|other| other.meets(event)).count() > 1,
                     _ => false,
                 };
@@ -60,6 +63,26 @@ pub(super) fn check(facts: &Facts<'_>, findings: &mut Findings) {
             }
             _ => {}
         }
+    }
+}
+
+impl Accounts {
+    pub(super) fn of(facts: &Facts<'_>) -> Self {
+        Self(gather(facts))
+    }
+
+    /// Whether whoever asks may be banned.
+    pub(super) fn may_be_banned(&self, facts: &Facts<'_>, event: &Event) -> bool {
+        self.of_user(event).is_some_and(|account| account.may_be_banned(facts, event))
+    }
+
+    /// Whether whoever asks may not have the password that their client knows.
+    pub(super) fn may_have_another_password(&self, facts: &Facts<'_>, event: &Event) -> bool {
+        self.of_user(event).is_some_and(|account| account.may_have_another_password(facts, event))
+    }
+
+    fn of_user(&self, event: &Event) -> Option<&Account> {
+        self.0.get(&event.asked.user()?)
     }
 }
 
@@ -103,24 +126,31 @@ impl Account {
         (!self.lifted.iter().any(may_lift) && !facts.is_lost(ban.effect, event.ended)).then_some(ban.event)
     }
 
-    /// Whether a ban may have been in force.
-    fn may_be_banned(&self, event: &Event) -> bool {
+    /// Whether a ban may have been in force. A loss may have taken back what has lifted it.
+    fn may_be_banned(&self, facts: &Facts<'_>, event: &Event) -> bool {
         let bans = self.bans.iter().filter(|ban| ban.effect.began < event.ended);
         // If the ban that may have come last was certainly lifted, then every other one was.
         bans.max_by_key(|ban| ban.effect.ended).is_some_and(|ban| {
             let is_lifted = |lifted: &Done| {
-                lifted.is_certain && lifted.effect.began > ban.effect.ended && lifted.effect.ended < event.began
+                let is_after = lifted.effect.began > ban.effect.ended && lifted.effect.ended < event.began;
+                lifted.is_certain && is_after && !facts.is_lost(lifted.effect, event.ended)
             };
             !self.lifted.iter().any(is_lifted)
         })
+    }
+
+    /// Whether the password may be another one than the client knows.
+    fn may_have_another_password(&self, facts: &Facts<'_>, event: &Event) -> bool {
+        self.passwords.iter().any(|change| change.may_meet(facts, event))
     }
 }
 
 impl Done {
     /// Whether a login may have come with the password of before: whoever logs in has heard of a change a moment later.
-    /// Of a change that was not answered nobody knows which password holds.
-    fn may_meet(&self, event: &Event) -> bool {
-        self.effect.began < event.ended && (!self.is_certain || self.effect.ended + SECOND > event.began)
+    /// Of a change that was not answered, or that a loss may have taken back, nobody knows which password holds.
+    fn may_meet(&self, facts: &Facts<'_>, event: &Event) -> bool {
+        let is_open = !self.is_certain || facts.is_lost(self.effect, event.ended);
+        self.effect.began < event.ended && (is_open || self.effect.ended + SECOND > event.began)
     }
 }
 

@@ -24,7 +24,7 @@ const UNTIL: u64 = 40 * SECOND;
 type Mutation = fn(&mut History, &Facts<'_>, &Blame, &mut StdRng) -> Option<usize>;
 
 /// All of them.
-const MUTATIONS: [(&str, Mutation); 18] = [
+const MUTATIONS: [(&str, Mutation); 20] = [
     ("a dead token is allowed", revive),
     ("a dead token is allowed at the end", revive_at_the_end),
     ("a node that is cut off allows", overstay),
@@ -43,6 +43,8 @@ const MUTATIONS: [(&str, Mutation); 18] = [
     ("a receipt says itself that it was late", drag),
     ("somebody banned logs in", admit),
     ("nobody banned is refused", repel),
+    ("an operator is refused as a session that is over", depose),
+    ("a session that lives is refused as over when it asks for an act", rebuff),
 ];
 
 /// How often each could be tried.
@@ -75,7 +77,7 @@ pub(super) fn change(history: &History, seed: u64, tried: &mut Tried) -> Result<
     if facts.eras() > 1 {
         return Ok(());
     }
-    let blame = Blame::of(&facts, &facts.acts());
+    let blame = Blame::of(&facts.acts());
     let mut rng = StdRng::seed_from_u64(seed);
     for (name, mutation) in MUTATIONS {
         let mut changed = history.clone();
@@ -163,7 +165,9 @@ fn expire(history: &mut History, facts: &Facts<'_>, blame: &Blame, rng: &mut Std
 
 fn disown(history: &mut History, facts: &Facts<'_>, blame: &Blame, rng: &mut StdRng) -> Option<usize> {
     let event = living(history, facts, blame, rng);
-    answer(history, event, denied("token-invalid"))
+    let Asked::Check { token } = history.events[event?].asked else { return None };
+    let is_known = facts.tokens.get(&token).is_some_and(|given| !facts.may_be_of_the_future(given.span));
+    answer(history, event.filter(|_| is_known), denied("token-invalid"))
 }
 
 fn shrug(history: &mut History, facts: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
@@ -307,4 +311,21 @@ fn repel(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> O
         matches!(event.asked, Asked::LogIn { .. }) && matches!(event.answer, Answer::Issued { .. }) && is_free
     });
     answer(history, event, denied("account-banned"))
+}
+
+fn depose(history: &mut History, _: &Facts<'_>, _: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let event = pick(history, rng, |event| {
+        matches!(event.asked, Asked::EndToken { .. } | Asked::Ban { .. } | Asked::Unban { .. } | Asked::Roles { .. })
+    });
+    answer(history, event, denied("session-ended"))
+}
+
+fn rebuff(history: &mut History, facts: &Facts<'_>, blame: &Blame, rng: &mut StdRng) -> Option<usize> {
+    let event = pick(history, rng, |event| match event.asked {
+        Asked::EndAll { user, keep: Some(session) } | Asked::Password { user, keep: session } => {
+            !blame.may_end(facts, user, session, event.ended)
+        }
+        _ => false,
+    });
+    answer(history, event, denied("session-ended"))
 }

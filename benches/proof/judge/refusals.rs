@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::history::{Answer, Asked, Event, Moment, Session, User};
+use crate::history::{Answer, Asked, Event, Moment, Session, Token, User};
 
 use super::{
     Findings, Promise,
-    cover::{Cover, Entry, Found, Scope},
+    cover::{Cover, Entry, Scope},
     facts::{Act, Facts, Given, Span},
+    logins::Accounts,
 };
 
 /// What may be the reason of a refusal.
@@ -15,12 +16,19 @@ use super::{
 pub(super) struct Blame {
     ends: Cover,
     takes: Cover,
-    /// The first two acts of each user.
-    first: HashMap<User, [Option<Found>; 2]>,
+    /// By user: since when any session may have been ended, and any access token by itself.
+    since: HashMap<User, Since>,
+}
+
+/// Nobody knows which of a user's sessions has asked for some acts: then whatever may have met any of them counts.
+#[derive(Debug, Clone, Copy)]
+struct Since {
+    ended: Moment,
+    taken: Moment,
 }
 
 impl Blame {
-    pub(super) fn of(facts: &Facts<'_>, acts: &[Act]) -> Self {
+    pub(super) fn of(acts: &[Act]) -> Self {
         let real = acts.iter().filter(|act| !act.is_hearsay);
         let entry = |act: &Act| {
             let until =
@@ -28,27 +36,16 @@ impl Blame {
             (act.scope, Entry { until, at: act.effect.began, keep: act.keep, event: act.event })
         };
         let is_take = |act: &&Act| matches!(act.scope, Scope::Roles(_) | Scope::Token(_));
-        let mut first: HashMap<User, [Option<Found>; 2]> = HashMap::new();
-        let mut note = |user, found: Found| {
-            let known = first.entry(user).or_default();
-            if known[0].is_none_or(|first| found.at < first.at) {
-                *known = [Some(found), known[0]];
-            } else if known[1].is_none_or(|second| found.at < second.at) {
-                known[1] = Some(found);
-            }
-        };
+        let mut since: HashMap<User, Since> = HashMap::new();
         for act in real.clone() {
-            note(act.user, Found { at: act.effect.began, event: act.event });
-        }
-        for (event, it) in facts.history.events.iter().enumerate() {
-            if let (Asked::Unban { user }, Some(effect)) = (it.asked, facts.effect(it)) {
-                note(user, Found { at: effect.began, event });
-            }
+            let known = since.entry(act.user).or_insert(Since { ended: Moment::MAX, taken: Moment::MAX });
+            let first = if is_take(&act) { &mut known.taken } else { &mut known.ended };
+            *first = act.effect.began.min(*first);
         }
         Self {
             ends: Cover::of(real.clone().filter(|act| !is_take(act)).map(entry)),
             takes: Cover::of(real.filter(is_take).map(entry)),
-            first,
+            since,
         }
     }
 
@@ -59,27 +56,31 @@ impl Blame {
     }
 
     /// Whether an access token may have been ended by then, its session alive.
-    fn may_take(&self, token: crate::history::Token, given: Given, by: Moment) -> bool {
+    fn may_take(&self, token: Token, given: Given, by: Moment) -> bool {
         self.takes.of_token(given.user, token, given.span.began).is_some_and(|found| found.at <= by)
     }
 
     /// Whether nothing but a fault of the service can make a check of this token fail.
-    pub(super) fn is_living(&self, facts: &Facts<'_>, token: crate::history::Token, given: Given, by: Moment) -> bool {
+    pub(super) fn is_living(&self, facts: &Facts<'_>, token: Token, given: Given, by: Moment) -> bool {
         !self.may_end(facts, given.user, given.session, by)
             && !self.may_take(token, given, by)
             && !facts.may_be_expired(given.span, by)
             && !facts.may_be_gone(given.span, by)
     }
 
-    /// Whether anything but this event may have changed something of a user by then.
-    fn may_change(&self, user: User, but: usize, by: Moment) -> bool {
-        let acts = self.first.get(&user).copied().unwrap_or_default();
-        acts.into_iter().flatten().any(|found| found.event != but && found.at <= by)
+    /// Whether some session of a user may have been ended by then.
+    fn may_end_any(&self, user: User, by: Moment) -> bool {
+        self.since.get(&user).is_some_and(|since| since.ended <= by)
+    }
+
+    /// Whether some access token of a user may have been ended by then, its session alive.
+    fn may_take_any(&self, user: User, by: Moment) -> bool {
+        self.since.get(&user).is_some_and(|since| since.taken <= by)
     }
 }
 
 /// Looks at everything that was refused.
-pub(super) fn check(facts: &Facts<'_>, blame: &Blame, findings: &mut Findings) {
+pub(super) fn check(facts: &Facts<'_>, blame: &Blame, accounts: &Accounts, findings: &mut Findings) {
     for (index, event) in facts.history.events.iter().enumerate() {
         if !event.fits() {
             findings.accuse(Promise::Answers, &[index], "an answer that does not belong to what was asked");
@@ -111,10 +112,11 @@ pub(super) fn check(facts: &Facts<'_>, blame: &Blame, findings: &mut Findings) {
                     "session-ended" => {
                         blame.may_end(facts, user, session, event.ended) || facts.may_be_reuse(event, event.ended)
                     }
-                    "conflict" => is_met(facts, event, index, session),
+                    "conflict" => is_met(facts, event, index, (user, Some(session))),
                     _ => false,
                 };
-                if !is_excused && !is_session_gone(facts, opened, event) && facts.losses_until(event.ended) == 0 {
+                let is_gone = is_session_gone(facts, opened, event) || facts.may_be_unknown(session, event.ended);
+                if !is_excused && !is_gone {
                     accuse(
                         facts,
                         event,
@@ -125,37 +127,95 @@ pub(super) fn check(facts: &Facts<'_>, blame: &Blame, findings: &mut Findings) {
                 }
             }
             Asked::LogIn { .. } => {}
-            _ => act(facts, blame, index, event, problem, findings),
+            _ => {
+                if !may_be_refused(facts, (blame, accounts), index, event, problem) {
+                    let what = format!("an act was refused by {problem} without a reason");
+                    findings.accuse(Promise::P6, &[index], what);
+                }
+            }
         }
     }
 }
 
 /// An act is refused if its caller's credentials are dead, or what it names is gone, or somebody was faster.
-fn act(facts: &Facts<'_>, blame: &Blame, index: usize, event: &Event, problem: &str, findings: &mut Findings) {
-    let Some(user) = event.asked.user() else { return };
-    let start = facts.history.events.first().map_or(0, |first| first.began);
-    // Commands spell them with the other dash.
-    let problem = &*problem.replace('_', "-");
-    let is_known = [
-        "session-ended",
-        "token-expired",
-        "credentials-invalid",
-        "password-wrong",
-        "account-banned",
-        "conflict",
-        "not-found",
-    ];
-    // Whose ledger is another one now, nobody knows their token any more.
-    let is_unknown = problem == "token-invalid" && facts.may_be_gone(Span { began: start, ended: start }, event.ended);
-    let is_excused = is_unknown
-        || is_known.contains(&problem)
-            && (blame.may_change(user, index, event.ended)
-                || facts.losses_until(event.ended) > 0
-                || facts.may_be_gone(Span { began: start, ended: start }, event.ended)
-                || (problem == "token-expired"
-                    && facts.may_be_expired(Span { began: start, ended: start }, event.ended)));
-    if !is_excused {
-        findings.accuse(Promise::P6, &[index], format!("an act was refused by {problem} without a reason"));
+fn may_be_refused(
+    facts: &Facts<'_>,
+    (blame, accounts): (&Blame, &Accounts),
+    index: usize,
+    event: &Event,
+    problem: &str,
+) -> bool {
+    let Some(user) = event.asked.user() else { return true };
+    let by = event.ended;
+    let caller = Caller::of(facts, event);
+    match problem {
+        "conflict" => is_met(facts, event, index, (user, None)),
+        "not-found" => match event.asked {
+            Asked::EndSession { session, .. } | Asked::EndToken { session, .. } => {
+                blame.may_end(facts, user, session, by) || facts.may_be_unknown(session, by)
+            }
+            _ => false,
+        },
+        "account-banned" => caller.has_session() && accounts.may_be_banned(facts, event),
+        "password-wrong" | "credentials-invalid" => {
+            matches!(event.asked, Asked::Password { .. }) && accounts.may_have_another_password(facts, event)
+        }
+        "session-ended" => match caller {
+            Caller::Operator => false,
+            Caller::Known(session, _) => blame.may_end(facts, user, session, by) || caller.may_be_lost(facts, by),
+            Caller::Unknown(_) => blame.may_end_any(user, by) || caller.may_be_lost(facts, by),
+        },
+        "token-expired" => caller.may_be_expired(facts, by) || caller.has_session() && blame.may_take_any(user, by),
+        // Whose ledger is another one now, nobody knows their token any more.
+        "token-invalid" => caller.may_be_lost(facts, by),
+        _ => false,
+    }
+}
+
+/// Who asks for an act.
+#[derive(Debug, Clone, Copy)]
+enum Caller {
+    /// Who manages the service: no session, no password.
+    Operator,
+    /// This session, and when it was opened.
+    Known(Session, Span),
+    /// One of the user's, of which the first was opened then; or an operator.
+    Unknown(Span),
+}
+
+impl Caller {
+    fn of(facts: &Facts<'_>, event: &Event) -> Self {
+        let user = event.asked.user();
+        let of_user = facts.sessions.values().filter(|given| Some(given.user) == user).map(|given| given.span);
+        let first = || of_user.min_by_key(|span| span.began).unwrap_or(event.span());
+        match event.asked {
+            Asked::EndToken { .. } | Asked::Ban { .. } | Asked::Unban { .. } | Asked::Roles { .. } => Self::Operator,
+            Asked::EndAll { keep: Some(session), .. } | Asked::Password { keep: session, .. } => {
+                Self::Known(session, facts.sessions.get(&session).map_or_else(first, |opened| opened.span))
+            }
+            _ => Self::Unknown(first()),
+        }
+    }
+
+    const fn has_session(self) -> bool {
+        !matches!(self, Self::Operator)
+    }
+
+    /// Whether the session may be gone with a ledger.
+    fn may_be_lost(self, facts: &Facts<'_>, by: Moment) -> bool {
+        match self {
+            Self::Operator => false,
+            Self::Known(session, opened) => facts.may_be_gone(opened, by) || facts.may_be_unknown(session, by),
+            Self::Unknown(first) => facts.may_be_gone(first, by) || facts.has_lost(first, by),
+        }
+    }
+
+    /// Whether its access token may have expired.
+    fn may_be_expired(self, facts: &Facts<'_>, by: Moment) -> bool {
+        match self {
+            Self::Operator => false,
+            Self::Known(_, opened) | Self::Unknown(opened) => facts.may_be_expired(opened, by),
+        }
     }
 }
 
@@ -165,13 +225,12 @@ fn is_session_gone(facts: &Facts<'_>, given: Given, event: &Event) -> bool {
     facts.may_be_gone(opened, event.ended)
 }
 
-/// Whether something else of this session or its user happened at the same time.
-fn is_met(facts: &Facts<'_>, event: &Event, index: usize, session: Session) -> bool {
-    let user = event.asked.user();
+/// Whether something else of this user happened at the same time; where it is about a session, not a refresh of another.
+fn is_met(facts: &Facts<'_>, event: &Event, index: usize, (user, session): (User, Option<Session>)) -> bool {
     facts.history.events.iter().enumerate().any(|(other, it)| {
         let is_near = match it.asked {
-            Asked::Refresh { session: of, .. } => of == session,
-            asked => asked.user() == user,
+            Asked::Refresh { session: of, .. } if session.is_some() => session == Some(of),
+            asked => asked.user() == Some(user),
         };
         let effect = facts.effect(it).unwrap_or(it.span());
         is_near && other != index && effect.began < event.ended && effect.ended > event.began

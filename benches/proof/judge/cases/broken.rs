@@ -1,13 +1,14 @@
 //! What is wrong, though it is close to what is permitted.
 
-use crate::history::{Answer, Asked, Permits, Token, User};
+use crate::history::{Answer, Asked, Permits, Ticket, Token, User};
 
 use super::{
     super::Promise,
     Case,
     story::{
-        ADA, ALREADY, BAN, COMPLETE, END_ALL, END_TOKEN, KEEP_FIRST, KILLED, LOG_IN, LOG_OUT, PASSWORD, RECORDED,
-        ROLES, SECOND, SQL_DOWN, Story, UNBAN, denied, issued, kept, refresh, restored, took,
+        ADA, ALREADY, BAN, CLOCK, COMPLETE, END_ALL, END_TOKEN, KEEP_FIRST, KILLED, LOG_IN, LOG_OUT, PASSWORD,
+        RECORDED, ROLES, SECOND, SQL_DOWN, Story, UNBAN, begun_anew, denied, for_three_hours, issued, kept, refresh,
+        restored, took,
     },
 };
 
@@ -16,7 +17,10 @@ fn broken(breaks: Promise, why: &'static str, story: Story) -> Case {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [allows(), stale(), late(), refused(), refreshes(), losses()].into_iter().flatten().collect()
+    [allows(), stale(), late(), refused(), acts(), refreshes(), losses(), anew(), clocks(), after_a_loss()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn allows() -> Vec<Case> {
@@ -118,6 +122,11 @@ fn late() -> Vec<Case> {
         }),
         p2("…on a machine of which nobody knows how fast it is", {
             Story::new().fault(&[1], (90, 9_000), SQL_DOWN).at(0, (100, 4_400), LOG_OUT, took(4_100.0))
+        }),
+        p2("…where one of many others was slow, though it waited for nobody", {
+            let quick = |story: Story, at| story.and((at, at + 5), END_TOKEN, COMPLETE);
+            let story = (30..48).step_by(2).fold(Story::new(), quick).and((50, 960), END_TOKEN, took(900.0));
+            story.fault(&[1], (1_090, 9_000), SQL_DOWN).at(0, (1_100, 4_650), LOG_OUT, took(3_500.0))
         }),
         p2("receipts that wait for leases though nothing is the matter", {
             let wait = |story: Story, at| story.and((at, at + 2_800), LOG_OUT, took(2_750.0));
@@ -221,6 +230,46 @@ fn refused() -> Vec<Case> {
     ]
 }
 
+/// Acts that are refused, and something else has happened that is no reason for it.
+fn acts() -> Vec<Case> {
+    let p6 = |why, story| broken(Promise::P6, why, story);
+    let other =
+        || Story::new().log_in((30, 40), 1).and((50, 60), Asked::EndSession { user: ADA, session: SECOND }, COMPLETE);
+    let roles = || Story::new().and((50, 60), ROLES, COMPLETE);
+    vec![
+        p6("another session was ended, and one that is kept is called over", {
+            other().and((70, 80), KEEP_FIRST, denied("session-ended"))
+        }),
+        p6("…when the password is changed", other().and((70, 80), PASSWORD, denied("session-ended"))),
+        p6("a session was ended, and an act is refused as its token were", {
+            other().and((70, 80), KEEP_FIRST, denied("token-expired"))
+        }),
+        p6("tokens were ended, and a session is called over", {
+            roles().and((70, 80), END_ALL, denied("session-ended"))
+        }),
+        p6("a session was ended, and its user is called banned", {
+            other().and((70, 80), PASSWORD, denied("account-banned"))
+        }),
+        p6("a ban was lifted, and its user is called banned", {
+            let story = Story::new().and((50, 60), BAN, COMPLETE).and((70, 80), UNBAN, Answer::Allowed);
+            story.log_in((90, 95), 1).and((100, 110), LOG_OUT, denied("account-banned"))
+        }),
+        p6("a right password is refused when it is changed", {
+            other().and((70, 80), PASSWORD, denied("password-wrong"))
+        }),
+        p6("an operator has no session that could be over", {
+            Story::new().and((50, 60), LOG_OUT, COMPLETE).and((70, 80), BAN, denied("session-ended"))
+        }),
+        p6("…nor a token that could", roles().and((70, 80), ROLES, denied("token-expired"))),
+        p6(
+            "…nor is he banned",
+            Story::new().and((50, 60), BAN, COMPLETE).and((70, 80), UNBAN, denied("account-banned")),
+        ),
+        p6("…nor is his user gone", roles().and((70, 80), BAN, denied("not-found"))),
+        p6("a conflict with what was over", roles().and((70, 80), BAN, denied("conflict"))),
+    ]
+}
+
 fn refreshes() -> Vec<Case> {
     let wrong = |why, story| broken(Promise::Refresh, why, story);
     let twice = || Story::new().and((100, 110), refresh(0), issued(0, 1, 1));
@@ -262,14 +311,96 @@ fn losses() -> Vec<Case> {
             let story = Story::new().fault(&[], (1_000, 2_000), restored(150)).and((3_000, 3_010), LOG_OUT, COMPLETE);
             story.allows(1, (8_000, 8_001), 0)
         }),
-        broken(Promise::P6, "a token from before the clock of the ledger was moved is good", {
-            let permits = Permits { moves_clock: true, ..Permits::default() };
-            let check = Asked::Check { token: Token(0) };
-            Story::new().fault(&[], (1_000, 2_000), permits).at(1, (8_000, 8_001), check, denied("token-invalid"))
+    ]
+}
+
+/// The operator has begun a new ledger: nothing of before is good.
+fn anew() -> Vec<Case> {
+    let p3 = |why, story| broken(Promise::P3, why, story);
+    let anew = || Story::new().fault(&[], (1_000, 2_000), begun_anew(5));
+    vec![
+        p3("a token outlives its ledger", anew().allows(1, (2_011, 2_012), 0)),
+        p3(
+            "…and is in the backup",
+            Story::new().fault(&[], (1_000, 2_000), begun_anew(900)).allows(1, (2_011, 2_012), 0),
+        ),
+        p3("a session outlives its ledger", anew().and((2_011, 2_020), refresh(0), issued(0, 1, 1))),
+        p3(
+            "a session outlives its ledger when the others are ended",
+            anew().and((2_011, 2_020), KEEP_FIRST, kept(0, 1)),
+        ),
+        p3("…and when the password is changed", anew().and((2_011, 2_020), PASSWORD, kept(0, 1))),
+        p3("…everything is started again meanwhile", anew().restarted(8_000).allows(1, (9_000, 9_001), 0)),
+        p3("a hold later no other fault excuses it", {
+            anew().fault(&[1], (1_500, 1_900), KILLED).allows(1, (4_100, 4_101), 0)
         }),
-        broken(Promise::P6, "the clock of the ledger does not end sessions", {
-            let permits = Permits { moves_clock: true, ..Permits::default() };
-            Story::new().fault(&[], (1_000, 2_000), permits).denies(1, (8_000, 8_001), 0)
+    ]
+}
+
+/// The clock of the ledger was moved by an hour, and tokens live for three.
+fn clocks() -> Vec<Case> {
+    let p6 = |why, story| broken(Promise::P6, why, story);
+    let check = Asked::Check { token: Token(0) };
+    let long = |name| Story::new().with(for_three_hours).fault(&[], (1_000, 2_000), CLOCK).named(name);
+    vec![
+        p6("a token from before the clock of the ledger was moved is good", {
+            long("sql-clock-ahead").at(1, (8_000, 8_001), check, denied("token-invalid"))
+        }),
+        p6("the clock of the ledger does not end sessions", long("sql-clock-ahead").denies(1, (8_000, 8_001), 0)),
+        p6("a token outlives the step of the clock", long("sql-clock-ahead").expires(1, (8_000, 8_001), 0)),
+        p6("…while it is ahead", long("sql-clock-ahead").expires(1, (1_500, 1_501), 0)),
+        p6("…and the step back", long("sql-clock-back").expires(1, (8_000, 8_001), 0)),
+        p6("…and both", {
+            long("sql-clock-ahead").fault(&[], (3_000, 4_000), CLOCK).named("sql-clock-back").expires(
+                1,
+                (8_000, 8_001),
+                0,
+            )
+        }),
+        p6("…and so does that of who asks for an act", {
+            long("sql-clock-ahead").and((8_000, 8_010), KEEP_FIRST, denied("token-expired"))
+        }),
+        p6("a clock that was back has issued nothing of the future", {
+            let token = Asked::Check { token: Token(1) };
+            long("sql-clock-back").log_in((1_500, 1_510), 1).at(1, (8_000, 8_001), token, denied("token-invalid"))
+        }),
+        broken(Promise::P5, "a token outlives itself and the step", {
+            Story::new().fault(&[], (1_000, 2_000), CLOCK).allows(1, (3_690_000, 3_690_001), 0)
+        }),
+    ]
+}
+
+/// What is opened, and done, after a loss is no more open than anything else.
+fn after_a_loss() -> Vec<Case> {
+    let p6 = |why, story| broken(Promise::P6, why, story);
+    let lost = || Story::new().fault(&[], (1_000, 2_000), restored(150));
+    let second = || lost().log_in((8_000, 8_010), 1);
+    let again = |ticket| Asked::Refresh { user: ADA, session: SECOND, ticket: Ticket(ticket) };
+    let keep = Asked::EndAll { user: ADA, keep: Some(SECOND) };
+    vec![
+        p6("a login is refused as banned", lost().and((8_000, 8_010), LOG_IN, denied("account-banned"))),
+        p6("…though the ban was lifted before the backup", {
+            let story = Story::new().and((50, 60), BAN, COMPLETE).and((70, 80), UNBAN, Answer::Allowed);
+            story.fault(&[], (1_000, 2_000), restored(150)).and((8_000, 8_010), LOG_IN, denied("account-banned"))
+        }),
+        p6("…though the ban was lifted after it", {
+            let story = Story::new().and((160, 170), BAN, COMPLETE).fault(&[], (1_000, 2_000), restored(150));
+            story.and((7_000, 7_010), UNBAN, Answer::Allowed).and((8_000, 8_010), LOG_IN, denied("account-banned"))
+        }),
+        p6("a login is refused as if of another password", {
+            lost().and((8_000, 8_010), LOG_IN, denied("credentials-invalid"))
+        }),
+        p6("…which was changed before the backup", {
+            let story = Story::new().and((50, 60), PASSWORD, kept(0, 1)).fault(&[], (1_100, 2_000), restored(1_090));
+            story.and((8_000, 8_010), LOG_IN, denied("credentials-invalid"))
+        }),
+        p6("a new session is refreshed in vain", second().and((9_000, 9_010), again(1), denied("session-ended"))),
+        p6("…or called over when it asks for an act", second().and((9_000, 9_010), keep, denied("session-ended"))),
+        p6("…or its token is not known", second().and((9_000, 9_010), keep, denied("token-invalid"))),
+        p6("an operator is refused as nobody", lost().and((8_000, 8_010), BAN, denied("token-invalid"))),
+        broken(Promise::Refresh, "a ticket of a new session has got two successors", {
+            let story = second().and((9_000, 9_010), again(1), issued(1, 2, 2));
+            story.and((9_000, 9_011), again(1), issued(1, 3, 3))
         }),
     ]
 }

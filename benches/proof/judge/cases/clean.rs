@@ -7,8 +7,9 @@ use crate::history::{Answer, Asked, Permits, Token};
 use super::{
     Case,
     story::{
-        ADA, ALREADY, BAN, COMPLETE, END_ALL, END_TOKEN, FIRST, KEEP_FIRST, KILLED, LOG_IN, LOG_OUT, PASSWORD,
-        RECORDED, ROLES, SECOND, SQL_DOWN, Story, UNBAN, denied, issued, kept, refresh, restored, took,
+        ADA, ALREADY, BAN, CLOCK, COMPLETE, END_ALL, END_TOKEN, FIRST, KEEP_FIRST, KILLED, LOG_IN, LOG_OUT, PASSWORD,
+        RECORDED, ROLES, SECOND, SQL_DOWN, Story, UNBAN, begun_anew, denied, for_three_hours, issued, kept, refresh,
+        restored, took,
     },
 };
 
@@ -17,7 +18,7 @@ fn clean(why: &'static str, story: Story) -> Case {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    [acts(), nodes(), refreshes(), losses(), logins()].into_iter().flatten().collect()
+    [acts(), refused(), nodes(), refreshes(), losses(), logins()].into_iter().flatten().collect()
 }
 
 fn acts() -> Vec<Case> {
@@ -105,6 +106,43 @@ fn acts() -> Vec<Case> {
     ]
 }
 
+/// Acts that are refused for a reason.
+fn refused() -> Vec<Case> {
+    vec![
+        clean(
+            "an act whose token is dead, and its session lives",
+            Story::new().and((50, 60), ROLES, COMPLETE).and((70, 80), KEEP_FIRST, denied("token-expired")).and(
+                (90, 95),
+                PASSWORD,
+                denied("token-expired"),
+            ),
+        ),
+        clean(
+            "an act with another session of the user, which is over",
+            Story::new()
+                .log_in((30, 40), 1)
+                .and((50, 60), Asked::EndSession { user: ADA, session: SECOND }, COMPLETE)
+                .and((70, 80), LOG_OUT, denied("session-ended"))
+                .and((70, 80), END_ALL, denied("session-ended")),
+        ),
+        clean(
+            "acts at once are in each other's way",
+            Story::new().and((50, 60), ROLES, COMPLETE).and((55, 65), BAN, denied("conflict")).and(
+                (55, 65),
+                PASSWORD,
+                denied("conflict"),
+            ),
+        ),
+        clean(
+            "a password that another client has just changed",
+            Story::new().and((50, 60), PASSWORD, kept(0, 1)).and((55, 70), PASSWORD, denied("password-wrong")),
+        ),
+        clean("a ban refuses acts", {
+            Story::new().and((50, 60), BAN, COMPLETE).and((70, 80), PASSWORD, denied("account-banned"))
+        }),
+    ]
+}
+
 fn nodes() -> Vec<Case> {
     let cut = |story: Story| story.fault(&[1], (90, 9_000), SQL_DOWN);
     vec![
@@ -132,6 +170,14 @@ fn nodes() -> Vec<Case> {
         clean(
             "a receipt that waits for a hold",
             Story::new().fault(&[1], (90, 9_000), SQL_DOWN).and((100, 2_900), LOG_OUT, took(2_790.0)),
+        ),
+        clean(
+            "a receipt that waits for a hold, where nine of ten others are quick and it is not slower than the others allow",
+            {
+                let plain = |story: Story, at| story.and((at, at + 50), END_TOKEN, took(300.0));
+                let story = (30..130).step_by(10).fold(Story::new(), plain).fault(&[1], (190, 9_000), SQL_DOWN);
+                story.at(0, (200, 3_500), LOG_OUT, took(3_200.0))
+            },
         ),
         clean(
             "a receipt that waits for a hold, where others that wait for nobody are not quick either",
@@ -279,26 +325,60 @@ fn losses() -> Vec<Case> {
             ),
         ),
         clean("a new ledger ends everything", {
-            let permits = Permits { ends_everything: true, ..restored(5_000) };
-            Story::new().fault(&[], (1_000, 2_000), permits).denies(1, (8_000, 8_001), 0).and(
+            Story::new().fault(&[], (1_000, 2_000), begun_anew(900)).denies(1, (8_000, 8_001), 0).and(
                 (8_000, 8_010),
                 refresh(0),
                 denied("session-ended"),
             )
         }),
         clean("an act of somebody whose ledger is no more", {
-            let permits = Permits { ends_everything: true, ..restored(5_000) };
-            Story::new().fault(&[], (1_000, 2_000), permits).and((8_000, 8_010), LOG_OUT, denied("token-invalid"))
-        }),
-        clean("the clock of the ledger was moved: tokens expire", {
-            let permits = Permits { moves_clock: true, ..Permits::default() };
-            let check = Asked::Check { token: Token(1) };
-            Story::new().fault(&[], (1_000, 2_000), permits).expires(1, (8_000, 8_001), 0).log_in((1_500, 1_510), 1).at(
-                1,
-                (8_000, 8_001),
-                check,
+            Story::new().fault(&[], (1_000, 2_000), begun_anew(900)).and(
+                (8_000, 8_010),
+                LOG_OUT,
                 denied("token-invalid"),
             )
+        }),
+        clean("a new ledger is not in force yet, or has issued it itself", {
+            let story = Story::new().fault(&[], (1_000, 2_000), begun_anew(5)).allows(1, (1_005, 1_006), 0);
+            story.log_in((1_990, 1_995), 1).log_in((2_030, 2_040), 2).allows(1, (2_050, 2_051), 1).allows(
+                1,
+                (2_050, 2_051),
+                2,
+            )
+        }),
+        clean("a node that another fault has started too early holds a lease of the old ledger", {
+            let story = Story::new().fault(&[], (1_000, 2_000), begun_anew(5)).fault(&[1], (1_500, 1_900), KILLED);
+            story.allows(1, (3_900, 3_901), 0)
+        }),
+        clean("a token that outlives the step of the clock, and one that does not", {
+            let story = Story::new().with(for_three_hours).fault(&[], (1_000, 2_000), CLOCK).named("sql-clock-ahead");
+            story.allows(1, (1_500, 1_501), 0).allows(1, (8_000, 8_001), 0).expires(1, (7_200_100, 7_200_101), 0)
+        }),
+        clean("ledger time stands still after a step, and so do tokens", {
+            let story =
+                Story::new().fault(&[], (1_000, 2_000), CLOCK).named("sql-clock-ahead").log_in((1_500, 1_510), 1);
+            story.allows(1, (3_600_000, 3_600_001), 1)
+        }),
+        clean("the clock of the ledger was moved: tokens expire", {
+            let check = Asked::Check { token: Token(1) };
+            Story::new()
+                .fault(&[], (1_000, 2_000), CLOCK)
+                .named("sql-clock-ahead")
+                .expires(1, (8_000, 8_001), 0)
+                .log_in((1_500, 1_510), 1)
+                .at(1, (8_000, 8_001), check, denied("token-invalid"))
+        }),
+        clean("a restore may take back the end of a ban, and a password", {
+            let story = Story::new().and((50, 60), BAN, COMPLETE).fault(&[], (1_000, 2_000), restored(65));
+            let story = story.and((70, 80), UNBAN, Answer::Allowed).log_in((90, 95), 1);
+            let other = Asked::Password { user: ADA, keep: SECOND };
+            let story = story.and((100, 110), other, kept(1, 2)).and((8_000, 8_010), LOG_IN, denied("account-banned"));
+            story.and((8_020, 8_030), UNBAN, Answer::Allowed).and((8_040, 8_050), LOG_IN, denied("credentials-invalid"))
+        }),
+        clean("a session of before a restore may be refused whatever it asks for, and another of its user lives", {
+            let story = Story::new().fault(&[], (1_000, 2_000), restored(5)).log_in((8_000, 8_010), 1);
+            let story = story.and((8_100, 8_110), KEEP_FIRST, denied("session-ended"));
+            story.and((8_120, 8_130), LOG_OUT, denied("not-found")).allows(1, (8_200, 8_201), 1)
         }),
         clean(
             "what was acknowledged binds after everything was started again",

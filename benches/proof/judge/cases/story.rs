@@ -83,9 +83,33 @@ pub(super) const SQL_DOWN: Permits = Permits {
 /// What a dead process permits.
 pub(super) const KILLED: Permits = Permits { no_answers: true, ..SQL_DOWN };
 
+/// What a ledger permits that is another one, from a backup of this moment.
+pub(super) const fn begun_anew(since: u64) -> Permits {
+    Permits { ends_everything: true, no_answers: true, ..restored(since) }
+}
+
+/// What a clock of the ledger permits that was moved.
+pub(super) const CLOCK: Permits = Permits { moves_clock: true, refused_acts: true, ..NOTHING };
+
+const NOTHING: Permits = Permits {
+    unknown_checks: false,
+    no_answers: false,
+    refused_acts: false,
+    slow_receipts: false,
+    cuts_ledger: false,
+    loses_since: None,
+    ends_everything: false,
+    moves_clock: false,
+};
+
 /// What a restore permits that goes back to this moment.
 pub(super) const fn restored(since: u64) -> Permits {
     Permits { loses_since: Some(since * MS), ..SQL_DOWN }
+}
+
+/// Tokens live for so long.
+pub(super) const fn for_three_hours(cluster: &mut Cluster) {
+    cluster.access_ttl = Duration::from_hours(3);
 }
 
 impl Story {
@@ -158,6 +182,14 @@ impl Story {
             healed: at(to + 10),
             permits,
         });
+        self
+    }
+
+    /// The last fault is called so.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        if let Some(fault) = self.history.faults.last_mut() {
+            name.clone_into(&mut fault.name);
+        }
         self
     }
 
