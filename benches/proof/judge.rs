@@ -33,6 +33,7 @@ mod logins;
 mod mutations;
 mod names;
 mod owners;
+mod past;
 mod reading;
 mod refusals;
 pub(crate) mod report;

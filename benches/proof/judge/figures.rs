@@ -13,6 +13,7 @@ use super::{
     cover::{Cover, Entry, Found, Scope, earlier},
     facts::{Act, Facts, Given, STARVED, Span, is_of},
     names::ms,
+    past::Past,
     refusals::Blame,
     shown::has_complete_receipt,
     spread::Spread,
@@ -62,6 +63,12 @@ pub(crate) struct Under {
     /// The longest time, in milliseconds, from the invocation of an act to the last check that was invoked after that and
     /// allowed a token that it ends. Promised is only that there is none after the receipt.
     pub(crate) staleness_ms: f64,
+    /// Checks past the lease of living tokens, and those of them that were refused, as all that were answered must have
+    /// been.
+    #[serde(default)]
+    pub(crate) past: u64,
+    #[serde(default)]
+    pub(crate) past_refused: u64,
     /// At the nodes that it was done to (all, if it was done to a store).
     pub(crate) faulty: Availability,
     /// At the others.
@@ -99,6 +106,11 @@ impl Figures {
         figures.starvation(facts);
         figures.staleness(facts, acts);
         figures.availability(facts, blame);
+        for past in Past::all(facts, blame) {
+            let under = figures.under(&past.fault.name);
+            under.past += past.checks;
+            under.past_refused += past.refused;
+        }
         figures
     }
 
@@ -255,6 +267,8 @@ impl Under {
     pub(crate) fn add(&mut self, other: &Self) {
         self.receipts.add(&other.receipts);
         self.staleness_ms = self.staleness_ms.max(other.staleness_ms);
+        self.past += other.past;
+        self.past_refused += other.past_refused;
         self.faulty.add(other.faulty);
         self.healthy.add(other.healthy);
     }

@@ -82,6 +82,10 @@ fn totals(text: &mut String, results: &Results, figures: &Figures) -> fmt::Resul
     row("…of them checks", grouped(checks))?;
     row("…of a token that a complete receipt covered", grouped(figures.checks_after_receipt))?;
     row("…and allowed, or refreshed, or allowed after everything was started again", grouped(allowed))?;
+    let under = || figures.under.values();
+    let (past, refused) = (under().map(|it| it.past).sum(), under().map(|it| it.past_refused).sum());
+    row("checks of living tokens past the lease, at nodes that were cut off from the ledger", grouped(past))?;
+    row("…and refused: the others were not answered before the fault was over", grouped(refused))?;
     row("complete receipts", grouped(figures.complete_receipts))?;
     row("…of the episode with the fewest", grouped(fewest(results)))?;
     row("complete receipts slower than a second that no fault excuses", grouped(figures.slow_receipts))?;
@@ -121,7 +125,8 @@ fn alone(text: &mut String, results: &Results, figures: &Figures) -> fmt::Result
     writeln!(
         text,
         "| in force | episodes | receipts | p50 / p99 / max, ms | staleness, ms | allowed at its nodes | longest \
-         without | allowed at the others | longest without | 503s |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+         without | past the lease | allowed at the others | longest without | 503s \
+         |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     )?;
     let mut episodes: BTreeMap<&str, u64> = BTreeMap::new();
     for episode in &results.episodes {
@@ -137,7 +142,7 @@ fn alone(text: &mut String, results: &Results, figures: &Figures) -> fmt::Result
         let count = if is_quiet(name) { all } else { episodes.get(name.as_str()).copied().unwrap_or(0) };
         writeln!(
             text,
-            "| {} | {count} | {} | {} | {:.0} | {} | {} | {} | {} | {} |",
+            "| {} | {count} | {} | {} | {:.0} | {} | {} | {} | {} | {} | {} |",
             match name.as_str() {
                 NONE => "*nothing*",
                 AFTER => "*nothing, but something just before*",
@@ -148,6 +153,7 @@ fn alone(text: &mut String, results: &Results, figures: &Figures) -> fmt::Result
             under.staleness_ms,
             share(under.faulty),
             longest(under.faulty),
+            past(under),
             share(under.healthy),
             longest(under.healthy),
             unknown(under),
@@ -194,6 +200,10 @@ fn meaning(text: &mut String) -> fmt::Result {
          of the promise, not a breach of it.\n\
          - **Longest without**: the longest time in which one node allowed none of those tokens, counted where it \
          began, with what it took to recover.\n\
+         - **Past the lease**: checks of those tokens, at nodes that the fault cuts off from the ledger, that began when the \
+         hold of these was over: how many were refused, of how many. Also those while another fault was in force. An allow \
+         before the fault is over breaks P4; a node that cannot answer does so when it is over, and then it may know \
+         again.\n\
          - **503s**: checks of those tokens that were answered by 503, and the seconds, added up over the nodes, in \
          which a node allowed none of them.\n\
          - A fault counts from before it was begun until it was healed. What it takes to recover is in the second row, \
@@ -273,6 +283,14 @@ fn share(of: Availability) -> String {
 
 fn longest(of: Availability) -> String {
     if of.checks == 0 { "–".to_owned() } else { seconds(of.longest_away_ms) }
+}
+
+fn past(under: &Under) -> String {
+    if under.past == 0 {
+        "–".to_owned()
+    } else {
+        format!("{} of {}", grouped(under.past_refused), grouped(under.past))
+    }
 }
 
 fn unknown(under: &Under) -> String {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::history::{Answer, Asked, Event, History};
 
-use super::{Figures, facts::Facts};
+use super::{Figures, facts::Facts, past::Past, refusals::Blame};
 
 /// What promises are tried by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,20 +16,23 @@ pub(crate) struct Shown {
     pub(crate) checks: u64,
     /// Refreshes that were granted.
     pub(crate) refreshes: u64,
+    /// Faults that have cut nodes off from their ledger for longer than a hold, and nobody saw these stop. At most so many.
+    pub(crate) unseen: u64,
 }
 
 /// What an episode has to show.
-pub(crate) const LEAST: Shown = Shown { receipts: 3, checks: 20, refreshes: 1 };
+pub(crate) const LEAST: Shown = Shown { receipts: 3, checks: 20, refreshes: 1, unseen: 0 };
 
 /// What one of seconds has to.
-pub(crate) const LEAST_IN_BRIEF: Shown = Shown { receipts: 1, checks: 1, refreshes: 1 };
+pub(crate) const LEAST_IN_BRIEF: Shown = Shown { receipts: 1, checks: 1, refreshes: 1, unseen: 0 };
 
 impl Shown {
     /// What a history shows so far.
     pub(crate) fn of(history: &History) -> Self {
         let facts = Facts::of(history);
-        let mut figures = Figures::default();
-        figures.staleness(&facts, &facts.acts());
+        let (acts, mut figures) = (facts.acts(), Figures::default());
+        figures.staleness(&facts, &acts);
+        let past = Past::all(&facts, &Blame::of(&acts));
         let count = |is: fn(&Event) -> bool| history.events.iter().filter(|event| is(event)).count() as u64;
         Self {
             receipts: count(has_complete_receipt),
@@ -37,19 +40,27 @@ impl Shown {
             refreshes: count(|event| {
                 matches!((event.asked, &event.answer), (Asked::Refresh { .. }, Answer::Issued { .. }))
             }),
+            unseen: past.iter().filter(|past| past.shows_nothing(&facts)).count() as u64,
         }
     }
 
     /// Whether that is at least as much.
     pub(crate) const fn is_enough(self, least: Self) -> bool {
-        self.receipts >= least.receipts && self.checks >= least.checks && self.refreshes >= least.refreshes
+        self.receipts >= least.receipts
+            && self.checks >= least.checks
+            && self.refreshes >= least.refreshes
+            && self.unseen <= least.unseen
     }
 }
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { receipts, checks, refreshes } = self;
-        write!(f, "{receipts} complete receipts, {checks} checks after one, {refreshes} refreshes")
+        let Self { receipts, checks, refreshes, unseen } = self;
+        write!(
+            f,
+            "{receipts} complete receipts, {checks} checks after one, {refreshes} refreshes; {unseen} cuts longer than a \
+             hold after which nobody saw a node stop"
+        )
     }
 }
 
