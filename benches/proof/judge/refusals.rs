@@ -73,6 +73,12 @@ impl Blame {
         self.since.get(&user).is_some_and(|since| since.ended <= by)
     }
 
+    /// Whether some access token of a session may have been ended by then, and the session not.
+    fn may_take_of(&self, facts: &Facts<'_>, session: Session, by: Moment) -> bool {
+        let mut tokens = facts.tokens.iter().filter(|(_, given)| given.session == session);
+        tokens.any(|(&token, &given)| self.may_take(token, given, by))
+    }
+
     /// Whether some access token of a user may have been ended by then, its session alive.
     fn may_take_any(&self, user: User, by: Moment) -> bool {
         self.since.get(&user).is_some_and(|since| since.taken <= by)
@@ -165,9 +171,13 @@ fn may_be_refused(
             Caller::Known(session, _) => blame.may_end(facts, user, session, by) || caller.may_be_lost(facts, by),
             Caller::Unknown(_) => blame.may_end_any(user, by) || caller.may_be_lost(facts, by),
         },
-        "token-expired" => caller.may_be_expired(facts, by) || caller.has_session() && blame.may_take_any(user, by),
-        // Whose ledger is another one now, nobody knows their token any more.
-        "token-invalid" => caller.may_be_lost(facts, by),
+        "token-expired" => match caller {
+            Caller::Operator => false,
+            Caller::Known(session, opened) => facts.may_be_expired(opened, by) || blame.may_take_of(facts, session, by),
+            Caller::Unknown(first) => facts.may_be_expired(first, by) || blame.may_take_any(user, by),
+        },
+        // Whose ledger is another one now, nobody knows their token any more; nor does who has not heard of the time yet.
+        "token-invalid" => caller.may_be_lost(facts, by) || caller.may_be_of_the_future(facts, user, by),
         _ => false,
     }
 }
@@ -201,20 +211,23 @@ impl Caller {
         !matches!(self, Self::Operator)
     }
 
+    /// Whether its access token may be one of the future.
+    fn may_be_of_the_future(self, facts: &Facts<'_>, user: User, by: Moment) -> bool {
+        let is_its = |given: &Given| match self {
+            Self::Operator => false,
+            Self::Known(session, _) => given.session == session,
+            Self::Unknown(_) => given.user == user,
+        };
+        let mut tokens = facts.tokens.values().filter(|given| given.span.began < by && is_its(given));
+        tokens.any(|given| facts.may_be_of_the_future(given.span))
+    }
+
     /// Whether the session may be gone with a ledger.
     fn may_be_lost(self, facts: &Facts<'_>, by: Moment) -> bool {
         match self {
             Self::Operator => false,
             Self::Known(session, opened) => facts.may_be_gone(opened, by) || facts.may_be_unknown(session, by),
             Self::Unknown(first) => facts.may_be_gone(first, by) || facts.has_lost(first, by),
-        }
-    }
-
-    /// Whether its access token may have expired.
-    fn may_be_expired(self, facts: &Facts<'_>, by: Moment) -> bool {
-        match self {
-            Self::Operator => false,
-            Self::Known(_, opened) | Self::Unknown(opened) => facts.may_be_expired(opened, by),
         }
     }
 }

@@ -85,7 +85,7 @@ fn totals(text: &mut String, results: &Results, figures: &Figures) -> fmt::Resul
     let under = || figures.under.values();
     let (past, refused) = (under().map(|it| it.past).sum(), under().map(|it| it.past_refused).sum());
     row("checks of living tokens past the lease, at nodes that were cut off from the ledger", grouped(past))?;
-    row("…and refused: the others were not answered before the fault was over", grouped(refused))?;
+    row("…and refused: the others were answered when the fault was over, or not at all", grouped(refused))?;
     row("complete receipts", grouped(figures.complete_receipts))?;
     row("…of the episode with the fewest", grouped(fewest(results)))?;
     row("complete receipts slower than a second that no fault excuses", grouped(figures.slow_receipts))?;

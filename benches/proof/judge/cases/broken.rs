@@ -244,6 +244,15 @@ fn acts() -> Vec<Case> {
         p6("a session was ended, and an act is refused as its token were", {
             other().and((70, 80), KEEP_FIRST, denied("token-expired"))
         }),
+        p6("a token of another session was ended, and an act is refused as if it were its own", {
+            let token = Asked::EndToken { user: ADA, session: SECOND, token: Token(1) };
+            let story = Story::new().log_in((30, 40), 1).and((50, 60), token, COMPLETE);
+            story.and((70, 80), KEEP_FIRST, denied("token-expired"))
+        }),
+        p6("tokens were ended, and a session has none of them", {
+            let keep = Asked::EndAll { user: ADA, keep: Some(SECOND) };
+            roles().log_in((70, 80), 1).and((90, 95), keep, denied("token-expired"))
+        }),
         p6("tokens were ended, and a session is called over", {
             roles().and((70, 80), END_ALL, denied("session-ended"))
         }),
@@ -359,6 +368,10 @@ fn clocks() -> Vec<Case> {
         }),
         p6("…and so does that of who asks for an act", {
             long("sql-clock-ahead").and((8_000, 8_010), KEEP_FIRST, denied("token-expired"))
+        }),
+        p6("…and is good for an act, though another one may be of the future", {
+            let story = long("sql-clock-ahead").log_in((1_500, 1_510), 1);
+            story.and((8_000, 8_010), KEEP_FIRST, denied("token-invalid"))
         }),
         p6("a clock that was back has issued nothing of the future", {
             let token = Asked::Check { token: Token(1) };

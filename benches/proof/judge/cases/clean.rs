@@ -359,6 +359,13 @@ fn losses() -> Vec<Case> {
                 Story::new().fault(&[], (1_000, 2_000), CLOCK).named("sql-clock-ahead").log_in((1_500, 1_510), 1);
             story.allows(1, (3_600_000, 3_600_001), 1)
         }),
+        clean("a node that has not heard of the time yet knows no token of the future", {
+            let keep = Asked::EndAll { user: ADA, keep: Some(SECOND) };
+            let story =
+                Story::new().fault(&[], (1_000, 2_000), CLOCK).named("sql-clock-ahead").log_in((1_500, 1_510), 1);
+            let story = story.at(1, (1_600, 1_610), keep, denied("token-invalid"));
+            story.at(1, (1_620, 1_630), LOG_OUT, denied("token-invalid"))
+        }),
         clean("the clock of the ledger was moved: tokens expire", {
             let check = Asked::Check { token: Token(1) };
             Story::new()
