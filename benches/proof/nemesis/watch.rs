@@ -1,7 +1,9 @@
 //! Whether the machine has let the processes run: where it did not, what they did not do is no fault of theirs.
 //!
 //! Two looks, by a thread that does nothing else: whether it is woken itself when it should be, and how long any thread
-//! of a node, of PostgreSQL or of Redis was ready to run and was not run, by the kernel's own account.
+//! of a node, of PostgreSQL or of Redis was ready to run and was not run, by the kernel's own account. Where the nodes
+//! themselves have used nearly all that the machine has, they have kept each other from running, and nothing excuses
+//! that.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,6 +33,12 @@ const TOO_LONG: Duration = Duration::from_millis(300);
 /// do waits half of it on a machine that is merely busy.
 const HARDLY_RUN: Duration = Duration::from_millis(400);
 
+/// Of what all processors can do between two looks, what the nodes use when it is they that the others wait for.
+const NEARLY_ALL: f64 = 0.8;
+
+/// What the program is called, as the kernel has it.
+const NODE: &str = "kickout";
+
 /// A thread that looks at the clock.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -45,7 +53,7 @@ impl Watch {
         let thread = thread::spawn(move || {
             let mut faults = Vec::new();
             let (mut last, mut looked) = (moment(), moment());
-            let mut waited = HashMap::new();
+            let mut known = HashMap::new();
             let mut round = 0;
             while !is_over.load(Ordering::Relaxed) {
                 thread::sleep(PERIOD);
@@ -56,7 +64,7 @@ impl Watch {
                 last = now;
                 round += 1;
                 if round % LOOK == 0 {
-                    if let Some(longest) = longest_wait(&mut waited) {
+                    if let Some(longest) = longest_wait(&mut known, now - looked) {
                         // It is accounted for when it is over: it began before the last look, perhaps.
                         faults.push(starved(looked.min(now.saturating_sub(longest)), now));
                     }
@@ -75,13 +83,29 @@ impl Watch {
     }
 }
 
+/// What a thread has done so far, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Thread {
+    ran: u64,
+    waited: u64,
+    is_node: bool,
+}
+
+impl Thread {
+    fn of(schedstat: &str, is_node: bool) -> Self {
+        let mut words = schedstat.split_whitespace().map(|word| word.parse().unwrap_or(0));
+        Self { ran: words.next().unwrap_or(0), waited: words.next().unwrap_or(0), is_node }
+    }
+}
+
 /// The longest that one of our threads has waited for a processor since the last look, in nanoseconds, if that is too
-/// long. `waited` is what each had waited by then.
-fn longest_wait(waited: &mut HashMap<String, u64>) -> Option<u64> {
+/// long and not of our own making. `known` is what each had done by then, `passed` the time since.
+fn longest_wait(known: &mut HashMap<String, Thread>, passed: u64) -> Option<u64> {
     let mut now = HashMap::new();
     let ourselves = std::process::id().to_string();
     let mut processes = VecDeque::from([ourselves.clone()]);
     while let Some(process) = processes.pop_front() {
+        let is_node = fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == NODE);
         for thread in fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten() {
             let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
             processes.extend(read("children").split_whitespace().map(str::to_owned));
@@ -89,14 +113,27 @@ fn longest_wait(waited: &mut HashMap<String, u64>) -> Option<u64> {
             if process == ourselves {
                 continue;
             }
-            let wait: Option<u64> = read("schedstat").split_whitespace().nth(1).and_then(|wait| wait.parse().ok());
-            now.insert(thread.file_name().to_string_lossy().into_owned(), wait.unwrap_or(0));
+            let did = Thread::of(&read("schedstat"), is_node);
+            now.insert(thread.file_name().to_string_lossy().into_owned(), did);
         }
     }
-    let since = now.iter().filter_map(|(thread, wait)| Some(wait.saturating_sub(*waited.get(thread)?)));
-    let longest = since.max().filter(|longest| Duration::from_nanos(*longest) > HARDLY_RUN);
-    *waited = now;
-    longest
+    let since = || {
+        now.iter().filter_map(|(thread, did)| {
+            let before = known.get(thread)?;
+            Some(Thread {
+                ran: did.ran.saturating_sub(before.ran),
+                waited: did.waited.saturating_sub(before.waited),
+                is_node: did.is_node,
+            })
+        })
+    };
+    let by_nodes: u64 = since().filter(|did| did.is_node).map(|did| did.ran).sum();
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let all = Duration::from_nanos(passed).as_secs_f64() * f64::from(u32::try_from(processors).unwrap_or(1));
+    let is_own = Duration::from_nanos(by_nodes).as_secs_f64() > NEARLY_ALL * all;
+    let longest = since().map(|did| did.waited).max();
+    *known = now;
+    longest.filter(|&longest| Duration::from_nanos(longest) > HARDLY_RUN && !is_own)
 }
 
 fn starved(from: u64, to: u64) -> Fault {
