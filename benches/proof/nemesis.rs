@@ -3,11 +3,14 @@
 //!
 //! An episode: a fresh cluster, clients, its faults, then everything is healed and must be ready again, and the clients
 //! go on until no fault excuses anything any more and what they have done shows something: receipts, checks of what these
-//! ended, refreshes. All tokens are asked about everywhere. Then every process is killed and started again, and all
-//! tokens are asked about once more, with the newest refresh tokens of sessions that must have lived on, and with those
-//! that should be worth nothing. The plan of an episode follows from the seed of the run and the number of the episode
-//! alone; what the machine makes of it differs from run to run. Where the machine has not run the processes for more
-//! than a fifth of an episode, P2 and P6 count as not judged in it.
+//! ended, refreshes. All tokens are asked about everywhere. Then every process is killed, in the middle of all that, and
+//! started again. When the clients have gone, all tokens are asked about once more, with the newest refresh tokens of
+//! sessions that must have lived on, and with those that should be worth nothing. The plan of an episode follows from
+//! the seed of the run and the number of the episode alone; what the machine makes of it differs from run to run.
+//!
+//! Where the machine has not run the processes for more than a fifth of an episode, P2 and P6 count as not judged in it.
+//! Such an episode is held a second time, and so is one whose fault has not shown what it was for. What is not shown
+//! then is an error; and so is a run of which more than a tenth stays unjudged.
 //!
 //! A broken promise ends no run: the history is kept, the command that repeats the episode is told, and the exit code is
 //! 1 in the end.
@@ -19,9 +22,11 @@
 //! | [`net`] | a network of a node's own, which loses packets |
 //! | [`clients`], [`calls`], [`tables`] | who uses it; what is said and answered; what the clients know |
 //! | [`faults`], [`clock`] | what is done to it |
+//! | [`bites`] | whether it has shown anything |
 //! | [`watch`] | notices when the machine itself stood still |
 //! | [`episode`] | one of them, from start to verdict |
 
+mod bites;
 mod calls;
 mod clients;
 mod clock;
@@ -159,11 +164,7 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
         if !options.smoke && plan.faults.iter().any(|planned| skipped.iter().any(|(kind, _)| *kind == planned.kind)) {
             continue;
         }
-        let ended = held(&plan, &server, net.is_ok()).await;
-        if ended.is_err() && !options.smoke {
-            // Who knows what has become of it.
-            server = Arc::new(block_in_place(Server::start));
-        }
+        let ended = held(&plan, &mut server, net.is_ok()).await;
         if !tell(options, &plan, ended, &mut results)? {
             failed += 1;
         }
@@ -173,14 +174,49 @@ async fn episodes(options: &Options) -> Result<(), Failure> {
     if !options.smoke {
         command::write(&options.out, &results)?;
     }
+    verdict(&results, failed, options.smoke)
+}
+
+/// What a run has come to.
+fn verdict(results: &Results, failed: u32, is_smoke: bool) -> Result<(), Failure> {
     if results.are_receipts_slow() {
         return Err("too many receipts were slow though no fault made them: acknowledgements do nothing".into());
+    }
+    let unjudged = results.episodes.iter().filter(|episode| !episode.is_judged_whole()).count();
+    if unjudged > 0 && !is_smoke {
+        command::tell(&format!("P2 and P6 are not judged in {unjudged} of {} episodes", results.episodes.len()))?;
+    }
+    if unjudged > 1 && 10 * unjudged > results.episodes.len() {
+        return Err("too much stays unjudged: the machine has too much to do beside".into());
     }
     if failed == 0 { Ok(()) } else { Err(format!("{failed} episodes broke a promise, or could not be held").into()) }
 }
 
+/// Holds an episode, and once more if it has broken nothing and shown too little.
+async fn held(plan: &Plan, server: &mut Arc<Server>, has_nets: bool) -> Result<Ended, Failure> {
+    let mut is_first = !plan.is_brief;
+    loop {
+        let mut ended = held_once(plan, server, has_nets).await;
+        if ended.is_err() && !plan.is_brief {
+            // Who knows what has become of it.
+            *server = Arc::new(block_in_place(Server::start));
+        }
+        if let Ok(ended) = &mut ended {
+            let is_clean = ended.summary.is_clean();
+            if is_first && is_clean && !(ended.missing.is_empty() && ended.summary.is_judged_whole()) {
+                let why = if ended.missing.is_empty() { ended.summary.verdict() } else { ended.missing.join("; ") };
+                command::tell(&format!("episode {} is held again: {why}", plan.episode))?;
+                is_first = false;
+                continue;
+            }
+            ended.summary.trouble.append(&mut ended.missing);
+        }
+        return ended;
+    }
+}
+
 /// Holds an episode; what panics in it is an error here.
-async fn held(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Result<Ended, Failure> {
+async fn held_once(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Result<Ended, Failure> {
     let (plan, server) = (plan.clone(), Arc::clone(server));
     let mut task = JoinSet::new();
     task.spawn(async move { Box::pin(episode::run(&plan, &server, has_nets)).await });

@@ -30,6 +30,10 @@ pub(super) const ACT: Duration = Duration::from_secs(20);
 const FOLLOW: Duration = Duration::from_secs(2);
 const BETWEEN: Duration = Duration::from_millis(20);
 
+/// How long who acts thinks about it when there is no answer: a node that is not there refuses at once, and what a
+/// thousand acts in vain a second may have done would excuse everything.
+const AFTER_NOTHING: Duration = Duration::from_millis(200);
+
 /// One client: it asks one thing at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -149,6 +153,9 @@ impl Caller {
             && !receipt.is_complete
         {
             Box::pin(self.follow(event, receipt, &place, limit)).await;
+        }
+        if answer == Answer::Lost && !matches!(asked, Asked::Check { .. }) {
+            sleep(AFTER_NOTHING).await;
         }
         answer
     }

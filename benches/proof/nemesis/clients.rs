@@ -1,5 +1,6 @@
 //! Those who use the cluster while it is hurt: for each node some who ask it about tokens all the time, the ended ones
-//! again and again; and some who log in, refresh and end things, at whichever node.
+//! again and again, and some who only ever ask about their own token, against which nobody acts; and some who log in,
+//! refresh and end things, at whichever node.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +8,7 @@ use http::Method;
 use rand::{RngExt as _, rngs::StdRng};
 use serde_json::json;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     calls::{Caller, claim},
-    plan::dice,
+    plan::{Kind, Plan, Planned, dice},
     tables::PASSWORDS,
 };
 use crate::history::{Answer, Asked, Session, Token, User};
@@ -22,12 +24,22 @@ use crate::history::{Answer, Asked, Session, Token, User};
 /// For each node: who stands at one that does not answer shall not keep the others from being asked.
 const CHECKERS: u32 = 2;
 
+/// For each node, too: what they ask about nobody has touched, so that a node can tell without its ledger, as long as it
+/// may tell at all. Who asks about everything stands where a node has to look, and does not see it stop.
+const WATCHERS: u32 = 2;
+
 /// Those who do everything else.
 const ACTORS: u32 = 6;
 
-/// Client numbers: actors from 0, the second hand of each from here, checkers from there on, those of the end beyond.
+/// For each node, where all its connections are to be in use at once: twice as many as it has to write with.
+const RUSHERS: u32 = 8;
+
+/// Client numbers: actors from 0, the second hand of each from here, checkers, watchers and those in a rush from there
+/// on, those of the end beyond.
 const SECOND_HANDS: u32 = 100;
 const FIRST_CHECKER: u32 = 200;
+const FIRST_WATCHER: u32 = 300;
+const FIRST_RUSHER: u32 = 400;
 pub(super) const SWEEPERS: u32 = 1000;
 
 /// Sessions that are kept alive, so that there is always something to end: with fewer, most acts are logins.
@@ -41,24 +53,36 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// They begin. `reuses`: whether tickets are used twice.
-    pub(super) fn begin(caller: &Caller, (seed, episode): (u64, u32), nodes: u8, reuses: bool) -> Self {
+    /// They begin. `rush`: when it is one.
+    pub(super) fn begin(caller: &Caller, plan: &Plan, rush: &watch::Receiver<bool>) -> Self {
         let (over, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (seed, episode, nodes) = (plan.seed, plan.episode, plan.shape.nodes);
+        let actor = |number: u32| Actor {
+            caller: Caller { client: number, ..caller.clone() },
+            second: Caller { client: SECOND_HANDS + number, ..caller.clone() },
+            dice: dice(seed, episode, 1 + u64::from(number)),
+            nodes,
+            reuses: plan.shape.reuses,
+        };
         for number in 0..ACTORS {
-            let actor = Actor {
-                caller: Caller { client: number, ..caller.clone() },
-                second: Caller { client: SECOND_HANDS + number, ..caller.clone() },
-                dice: dice(seed, episode, 1 + u64::from(number)),
-                nodes,
-                reuses,
-            };
-            tasks.spawn(actor.works(over.clone()));
+            tasks.spawn(actor(number).works(over.clone()));
+        }
+        if let [Planned { kind: Kind::SqlPool, .. }] = *plan.faults {
+            for number in 0..RUSHERS * u32::from(nodes) {
+                let node = u8::try_from(number % u32::from(nodes)).unwrap_or(0);
+                tasks.spawn(actor(FIRST_RUSHER + number).rushes(node, rush.clone(), over.clone()));
+            }
         }
         for node in 0..nodes {
             for hand in 0..CHECKERS {
                 let client = FIRST_CHECKER + CHECKERS * u32::from(node) + hand;
                 let caller = Caller { client, ..caller.clone() };
                 tasks.spawn(checks(caller, node, dice(seed, episode, u64::from(client)), over.clone()));
+            }
+            for hand in 0..WATCHERS {
+                let client = FIRST_WATCHER + WATCHERS * u32::from(node) + hand;
+                let caller = Caller { client, ..caller.clone() };
+                tasks.spawn(watches(caller, node, hand, over.clone()));
             }
         }
         Self { over, tasks }
@@ -86,6 +110,28 @@ async fn checks(caller: Caller, node: u8, mut dice: StdRng, over: CancellationTo
     }
 }
 
+/// Asks about a token of its own, and about nothing else; the token is a new one when the node says that it is dead.
+async fn watches(caller: Caller, node: u8, hand: u32, over: CancellationToken) {
+    let which = usize::from(node) + usize::try_from(hand).unwrap_or(0);
+    let Some(user) = caller.tables.spared_user(which) else { return };
+    let mut held: Option<(Token, String)> = None;
+    while !over.is_cancelled() {
+        let Some((token, text)) = held.take() else {
+            if let Answer::Issued { token, .. } = caller.log_in(node, user).await {
+                held = Some((token, caller.tables.text(token)));
+            } else {
+                sleep(Duration::from_millis(50)).await;
+            }
+            continue;
+        };
+        let answer = caller.check(node, token, &text).await;
+        if !matches!(answer, Answer::Denied { .. }) {
+            held = Some((token, text));
+        }
+        sleep(Duration::from_millis(if answer == Answer::Lost { 50 } else { 15 })).await;
+    }
+}
+
 /// One who acts.
 #[derive(Debug)]
 struct Actor {
@@ -102,6 +148,19 @@ impl Actor {
             Box::pin(self.acts()).await;
             let pause = Duration::from_millis(self.dice.random_range(5..40));
             let _ = timeout(pause, over.cancelled()).await;
+        }
+    }
+
+    /// Refreshes at one node, for as long as there is a rush.
+    async fn rushes(mut self, node: u8, mut rush: watch::Receiver<bool>, over: CancellationToken) {
+        loop {
+            let begins = rush.wait_for(|is_rush| *is_rush);
+            match over.run_until_cancelled(begins).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            }
+            Box::pin(self.refreshes(node)).await;
+            sleep(Duration::from_millis(20)).await;
         }
     }
 

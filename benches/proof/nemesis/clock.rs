@@ -1,8 +1,8 @@
 //! A wall clock that can be moved, for one process and its children: libfaketime, preloaded. `CLOCK_MONOTONIC` and
 //! `CLOCK_BOOTTIME` stay true.
 //!
-//! It moves what is read through the C library: all of PostgreSQL, and in a node whatever does not ask the kernel
-//! itself. The service's own reading of the wall clock does that; it is for log lines alone where there is PostgreSQL.
+//! It moves what is read through the C library: all of PostgreSQL, and the wall clock of a node, which is for log lines
+//! and for telling operators how far it is off.
 
 use std::{
     fs::{self, Permissions},

@@ -9,10 +9,11 @@ use rand::rngs::StdRng;
 use tokio::{task::block_in_place, time::sleep};
 
 use super::{
+    bites,
     calls::Caller,
     clients::{Clients, SWEEPERS},
     clock::Wall,
-    faults::Scene,
+    faults::{EVERYTHING, Scene},
     moment,
     plan::{Kind, Plan, dice},
     tables::Tables,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     Failure,
-    history::{Answer, Event, History},
+    history::{Event, History},
     judge::{
         LEAST, LEAST_IN_BRIEF, Shown, judge, recovery,
         results::{EpisodeSummary, not_judged},
@@ -39,9 +40,6 @@ const STRICT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_mins(1);
 const PATIENCE_IN_BRIEF: Duration = Duration::from_secs(20);
 
-/// How long it may take until somebody has noticed that the ledger has lost something.
-const NOTICED: Duration = Duration::from_secs(20);
-
 /// Tokens that each node is asked about in the end. More were issued, of which chance chooses.
 const SAMPLE: usize = 500;
 
@@ -54,6 +52,8 @@ pub(super) struct Ended {
     pub(super) history: History,
     pub(super) summary: EpisodeSummary,
     pub(super) world: Arc<World>,
+    /// What it should have shown and has not.
+    pub(super) missing: Vec<String>,
 }
 
 /// Holds an episode.
@@ -68,7 +68,7 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     let caller = Caller { client: 0, world: Arc::clone(&world), tables, events: Arc::clone(&events) };
     let scene = Arc::new(Scene::new(Arc::clone(&world), wall, plan));
 
-    let clients = Clients::begin(&caller, (plan.seed, plan.episode), plan.shape.nodes, plan.shape.reuses);
+    let clients = Clients::begin(&caller, plan, &scene.rush.subscribe());
     let (warm, most) = if plan.is_brief { (WARM / 3, SAMPLE / 8) } else { (WARM, SAMPLE) };
     sleep(warm).await;
     scene.suffers(plan).await;
@@ -78,16 +78,15 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     let least = if plan.is_brief { LEAST_IN_BRIEF } else { LEAST };
     let so_far = || history(plan, &scene, lock(&events).clone(), None);
     until_it_shows(least, plan.is_brief, so_far).await;
-    clients.end().await;
-
-    if plan.faults.len() == 1 {
-        trouble.extend(missed_loss(&so_far(), &world).await);
-    }
+    let mut missing = bites::missing(plan, &so_far(), &world).await;
 
     let mut dice = dice(plan.seed, plan.episode, 999);
     sweep(&caller, most, &mut dice).await;
-    trouble.extend(Box::pin(world.kill_and_start_everything()).await.err());
-    let restarted = Some(moment());
+    // They are in the middle of what they do, and go on with what is there then, until nothing excuses it any more: what
+    // is asked after that is asked of a cluster that has nothing to be excused for.
+    let restarted = Some(Box::pin(scene.kills_everything()).await);
+    sleep(if plan.is_brief { Duration::ZERO } else { Duration::from_nanos(recovery(EVERYTHING, hold(plan))) }).await;
+    clients.end().await;
     sweep(&caller, most, &mut dice).await;
     try_current_tickets(&caller, &mut dice).await;
     if plan.shape.reuses && !plan.is_brief {
@@ -95,6 +94,7 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
         sweep(&caller, most, &mut dice).await;
     }
     trouble.extend(scene.troubles());
+    missing.extend(scene.doubts());
     for starved in watch.end() {
         scene.note(starved);
     }
@@ -108,7 +108,7 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
     let history = history(plan, &scene, std::mem::take(&mut *lock(&events)), restarted);
     let shown = Shown::of(&history);
     if !shown.is_enough(least) {
-        trouble.push(format!("it shows nothing: {shown}"));
+        missing.push(format!("it shows nothing: {shown}"));
     }
     let findings = judge(&history);
     let summary = EpisodeSummary {
@@ -120,7 +120,7 @@ pub(super) async fn run(plan: &Plan, server: &Arc<Server>, has_nets: bool) -> Re
         findings,
         trouble,
     };
-    Ok(Ended { history, summary, world })
+    Ok(Ended { history, summary, world, missing })
 }
 
 fn lock(events: &Mutex<Vec<Event>>) -> MutexGuard<'_, Vec<Event>> {
@@ -134,9 +134,12 @@ fn history(plan: &Plan, scene: &Scene, events: Vec<Event>, restarted: Option<u64
 
 /// How long it takes until nothing is excused by the faults that are over, and a while more.
 fn unforgiven(plan: &Plan) -> Duration {
-    let hold = u64::try_from(plan.shape.hold().as_nanos()).unwrap_or(u64::MAX);
     let names = plan.faults.iter().map(|planned| planned.kind.to_string());
-    Duration::from_nanos(names.map(|name| recovery(&name, hold)).max().unwrap_or(0)) + STRICT
+    Duration::from_nanos(names.map(|name| recovery(&name, hold(plan))).max().unwrap_or(0)) + STRICT
+}
+
+fn hold(plan: &Plan) -> u64 {
+    u64::try_from(plan.shape.hold().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The clients go on until what they have done shows something.
@@ -166,26 +169,6 @@ fn wall(plan: &Plan, server: &Server) -> Result<Option<Wall>, Failure> {
         });
     }
     Ok(Some(wall))
-}
-
-/// A ledger has lost rows that nodes had applied: somebody must have noticed. What there is to tell, if nobody has.
-async fn missed_loss(history: &History, world: &World) -> Option<String> {
-    let loss = history.faults.iter().find(|fault| fault.name == Kind::PostgresRestore.to_string())?;
-    // The copy was made while the server stood: what was asked for after that is not in it.
-    let copied = history.faults.iter().map(|fault| fault.healed).filter(|&healed| healed <= loss.began).max()?;
-    let is_lost = |event: &Event| {
-        let is_new = matches!(event.answer, Answer::Receipt(receipt) if receipt.is_complete && !receipt.already);
-        is_new && event.began > copied && event.ended < loss.began
-    };
-    let acts = history.events.iter().filter(|event| is_lost(event)).count();
-    let since = moment();
-    while acts > 0 && world.lost_rows().await == 0 {
-        if Duration::from_nanos(moment() - since) > NOTICED {
-            return Some(format!("{acts} acts were lost, and kickout_ledger_lost_rows_total is 0 everywhere"));
-        }
-        sleep(Duration::from_millis(200)).await;
-    }
-    None
 }
 
 /// Every node is asked about every token, or many of them.

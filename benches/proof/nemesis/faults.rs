@@ -41,6 +41,10 @@ pub(super) struct Scene {
     is_alone: bool,
     faults: Mutex<Vec<Fault>>,
     troubles: Mutex<Vec<String>>,
+    /// What faults have not shown that they should have.
+    doubts: Mutex<Vec<String>>,
+    /// Whether clients shall ask for all they can.
+    pub(super) rush: watch::Sender<bool>,
 }
 
 /// A node that does not act for a while.
@@ -61,8 +65,14 @@ const NO_LEDGER: Permits = Permits { no_answers: false, cuts_ledger: true, ..AWA
 /// SQL that may be too slow to renew, and may not be.
 const SLOW_LEDGER: Permits = Permits { cuts_ledger: false, ..NO_LEDGER };
 
-/// How far the clock of the ledger may be from where it was put, in seconds: an answer takes time.
+/// How far a clock may be from where it was put, in seconds: an answer takes time.
 const CLOCK_SLACK: u64 = 60;
+
+/// How long a node may take to say that its clock was moved: it says so when it renews.
+const CLOCK_SEEN: Duration = Duration::from_secs(10);
+
+/// The last of all faults, in each episode.
+pub(super) const EVERYTHING: &str = "kill-everything";
 
 /// Nothing: everything is answered, and soon.
 const NOTHING: Permits = Permits {
@@ -79,7 +89,15 @@ const NOTHING: Permits = Permits {
 impl Scene {
     pub(super) fn new(world: Arc<World>, wall: Option<Wall>, plan: &Plan) -> Self {
         let is_alone = plan.faults.len() == 1;
-        Self { world, wall: Mutex::new(wall), is_alone, faults: Mutex::default(), troubles: Mutex::default() }
+        Self {
+            world,
+            wall: Mutex::new(wall),
+            is_alone,
+            faults: Mutex::default(),
+            troubles: Mutex::default(),
+            doubts: Mutex::default(),
+            rush: watch::Sender::new(false),
+        }
     }
 
     /// All faults of a plan, from the first one's beginning to the last one's end.
@@ -125,6 +143,33 @@ impl Scene {
 
     pub(super) fn troubles(&self) -> Vec<String> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A fault has not bitten. Beside another one, that may be why.
+    pub(super) fn doubt(&self, doubt: String) {
+        if self.is_alone {
+            self.doubts.lock().unwrap_or_else(PoisonError::into_inner).push(doubt);
+        }
+    }
+
+    pub(super) fn doubts(&self) -> Vec<String> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every process is killed, whoever is at work, and started again. When none ran any more.
+    pub(super) async fn kills_everything(&self) -> u64 {
+        let mut dead = 0;
+        let kill = async {
+            self.world.kill_everything();
+            dead = moment();
+        };
+        let start = async {
+            if let Err(why) = self.world.start_everything().await {
+                self.trouble(why);
+            }
+        };
+        self.during((EVERYTHING, &[], AWAY), kill, std::future::ready(()), Box::pin(start)).await;
+        dead
     }
 
     async fn inflict(&self, planned: &Planned) {
@@ -268,6 +313,12 @@ impl Scene {
                 self.trouble(error.to_string());
             } else if is_ledger && !Box::pin(self.is_ledger_off_by(seconds)).await {
                 self.trouble(format!("the clock of the ledger is not {seconds} seconds off"));
+            } else if !is_ledger && self.is_alone {
+                for &victim in &planned.victims {
+                    if !Box::pin(self.is_node_off_by(victim, seconds)).await {
+                        self.doubt(format!("the clock of node {victim} is not {seconds} seconds off"));
+                    }
+                }
             }
         };
         for &seconds in seconds {
@@ -289,6 +340,25 @@ impl Scene {
         let now = "SELECT extract(epoch FROM clock_timestamp())::bigint";
         let said = postgres::number(&self.world.server.url("postgres"), now).await;
         said.abs_diff(Clock::System.wall().as_secs() + seconds) < CLOCK_SLACK
+    }
+
+    /// Whether a node shows that its wall clock was moved: it says how far the ledger's is ahead of its own.
+    async fn is_node_off_by(&self, victim: u8, seconds: i64) -> bool {
+        let since = moment();
+        while Duration::from_nanos(moment() - since) < CLOCK_SEEN {
+            let lead = self.world.metric::<f64>(self.world.node(victim), "kickout_ledger_clock_lead_seconds").await;
+            let expected = Duration::from_secs(seconds.unsigned_abs()).as_secs_f64().copysign(if seconds > 0 {
+                -1.0
+            } else {
+                1.0
+            });
+            let slack = Duration::from_secs(CLOCK_SLACK).as_secs_f64();
+            if lead.is_some_and(|lead| (lead - expected).abs() < slack) {
+                return true;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        false
     }
 
     /// Nodes are restarted in turn with another life of tokens; then it takes as long as the new life and more.

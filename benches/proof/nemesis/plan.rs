@@ -151,6 +151,18 @@ impl Kind {
         )
     }
 
+    /// Whether every node that it hits must stop allowing when its hold is over: none of them can renew, and clients
+    /// still reach them.
+    pub(super) const fn fences(self) -> bool {
+        matches!(
+            self,
+            Self::Link(Store::Sql | Store::Both, Form::Cut | Form::RequestsLost | Form::AnswersLost | Form::BlackHole)
+                | Self::SqlConnections
+                | Self::PostgresStop
+                | Self::PostgresKill
+        )
+    }
+
     /// Whether it can be one of two.
     fn pairs(self) -> bool {
         self != Self::TtlLowered
@@ -287,9 +299,10 @@ pub(super) fn plan(seed: u64, episode: u32, kinds: &[Kind]) -> Plan {
     let chosen = usize::try_from(episode).ok().and_then(|at| kinds.get(at).copied());
     let chosen = chosen.map_or_else(|| pair(&mut dice, kinds), |kind| vec![kind]);
     let shape = shape(&mut dice, &chosen);
+    let is_single = chosen.len() == 1;
     let mut faults: Vec<Planned> = Vec::new();
     for kind in chosen {
-        let next = planned(&mut dice, kind, &shape, faults.first());
+        let next = planned(&mut dice, kind, &shape, (faults.first(), is_single));
         faults.push(next);
     }
     Plan { seed, episode, shape, faults, is_brief: false }
@@ -325,6 +338,11 @@ fn shape(dice: &mut StdRng, kinds: &[Kind]) -> Shape {
     let on_stale = on_stale[dice.random_range(0..on_stale.len())];
     let serve_for = Duration::from_secs(if on_stale == OnStale::ServeFor { 2 } else { 0 });
     let lowers = kinds.contains(&Kind::TtlLowered);
+    // Tokens end by themselves, and what is kept of them goes, while faults are in force. Where nodes are to stop, or
+    // the clock of the ledger to step, they have to live.
+    let is_fit = !lowers && !kinds.iter().any(|kind| kind.fences() || kind.steps_ledger());
+    let is_short = dice.random_bool(0.25) && is_fit;
+    let long = [900, 3 * 3600][dice.random_range(0..2)];
     Shape {
         nodes: [3, 3, 3, 2, 4][dice.random_range(0..5)],
         lease: Duration::from_secs([2, 2, 3][dice.random_range(0..3)]),
@@ -334,14 +352,19 @@ fn shape(dice: &mut StdRng, kinds: &[Kind]) -> Shape {
         refresh_grace: Duration::from_secs(2),
         // Longer than a step of the ledger's clock, so that a token outlives it, or shorter, so that none does; and
         // short where it is to be lowered.
-        access_ttl: Duration::from_secs(if lowers { 40 } else { [900, 3 * 3600][dice.random_range(0..2)] }),
+        access_ttl: Duration::from_secs(match (lowers, is_short) {
+            (true, _) => 40,
+            (_, true) => 12,
+            _ => long,
+        }),
         lowered_access_ttl: lowers.then(|| Duration::from_secs(10)),
         has_coarse_filter: dice.random_bool(0.5),
         reuses: !kinds.iter().any(|kind| kind.steps_ledger()),
     }
 }
 
-fn planned(dice: &mut StdRng, kind: Kind, shape: &Shape, before: Option<&Planned>) -> Planned {
+/// `is_single`: there is no other fault, so what this one is to show must be seen.
+fn planned(dice: &mut StdRng, kind: Kind, shape: &Shape, (before, is_single): (Option<&Planned>, bool)) -> Planned {
     let hold = shape.hold();
     let mut waits = before.is_some_and(|before| before.kind.holds() == kind.holds() && !kind.has_victims());
     let mut free: Vec<u8> = (0..shape.nodes).collect();
@@ -352,11 +375,11 @@ fn planned(dice: &mut StdRng, kind: Kind, shape: &Shape, before: Option<&Planned
             (free, waits) = ((0..shape.nodes).collect(), true);
         }
     }
-    let is_alone = before.is_none();
+    let is_first = before.is_none();
     let victims = if kind.has_victims() {
         let most = match kind {
             // Often all nodes: then nobody is left who goes on.
-            Kind::Link(..) | Kind::Network(_) if is_alone && dice.random_bool(0.3) => usize::from(shape.nodes),
+            Kind::Link(..) | Kind::Network(_) if is_first && dice.random_bool(0.3) => usize::from(shape.nodes),
             _ => 1,
         };
         (0..most.min(free.len())).map(|_| free.swap_remove(dice.random_range(0..free.len()))).collect()
@@ -372,10 +395,15 @@ fn planned(dice: &mut StdRng, kind: Kind, shape: &Shape, before: Option<&Planned
         | Kind::PostgresStop
         | Kind::PostgresKill
         | Kind::SqlConnections
-        | Kind::SqlPool => [4, 15, 25][dice.random_range(0..3)],
+        | Kind::SqlPool => {
+            // One that is over before the hold is shows nothing of what happens when the hold is over.
+            if is_single { [15, 25][dice.random_range(0..2)] } else { [4, 15, 25][dice.random_range(0..3)] }
+        }
+        // Until leases end, a server that has come back lets no receipt be complete early.
+        Kind::PostgresRestore | Kind::PostgresAnew if is_single => dice.random_range(25..31),
         _ => dice.random_range(12..22),
     };
     let unit = if matches!(kind, Kind::StopShort | Kind::Stop | Kind::StopLong) { shape.lease } else { hold };
-    let starts = if is_alone { 0 } else { dice.random_range(0..u64::try_from(hold.as_millis()).unwrap_or(2000)) };
+    let starts = if is_first { 0 } else { dice.random_range(0..u64::try_from(hold.as_millis()).unwrap_or(2000)) };
     Planned { kind, victims, starts: Duration::from_millis(starts), lasts: unit * tenths / 10, waits }
 }

@@ -43,6 +43,8 @@ struct Known {
     ticket_numbers: HashMap<String, Ticket>,
     /// Sessions against which nothing was begun.
     living: Vec<Session>,
+    /// Sessions of the spared: nothing is ever begun against them.
+    spared: Vec<Session>,
     /// Tokens against which something was begun.
     ended: Vec<Token>,
 }
@@ -53,6 +55,8 @@ pub(super) struct Account {
     pub(super) name: String,
     /// Which of the two passwords, as far as is known.
     pub(super) password: usize,
+    /// Whether nobody ever acts against them.
+    is_spared: bool,
     /// What tokens call them, once one has.
     subject: Option<String>,
 }
@@ -107,12 +111,25 @@ impl Tables {
         act(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn add_user(&self, name: String) {
-        self.with(|known| known.users.push(Account { name, password: 0, subject: None }));
+    pub(super) fn add_user(&self, name: String, is_spared: bool) {
+        self.with(|known| known.users.push(Account { name, password: 0, is_spared, subject: None }));
     }
 
+    /// One of those who are acted against; the spared come after them.
     pub(super) fn any_user(&self, dice: &mut StdRng) -> User {
-        self.with(|known| User(number(dice.random_range(0..known.users.len()))))
+        self.with(|known| {
+            let most = known.users.iter().filter(|account| !account.is_spared).count();
+            User(number(dice.random_range(0..most)))
+        })
+    }
+
+    /// One of those against whom nobody acts.
+    pub(super) fn spared_user(&self, which: usize) -> Option<User> {
+        self.with(|known| {
+            let spared = (0..).map(User).zip(&known.users).filter(|(_, account)| account.is_spared);
+            let spared: Vec<User> = spared.map(|(user, _)| user).collect();
+            spared.get(which % spared.len().max(1)).copied()
+        })
     }
 
     pub(super) fn account(&self, user: User) -> Account {
@@ -282,7 +299,7 @@ impl Tables {
                 let is_unused = known.tickets[index(ticket.0)].used.is_none();
                 is_unused.then_some((family.user, *session, ticket))
             };
-            let mut chosen: Vec<_> = known.living.iter().filter_map(newest).collect();
+            let mut chosen: Vec<_> = known.living.iter().chain(&known.spared).filter_map(newest).collect();
             while chosen.len() > most {
                 chosen.swap_remove(dice.random_range(0..chosen.len()));
             }
@@ -309,7 +326,9 @@ impl Known {
         let (tokens, tickets) = (Vec::new(), Vec::new());
         self.sessions.push(Family { user, id: id.to_owned(), tokens, tickets, is_over: false });
         self.session_numbers.insert(id.to_owned(), session);
-        self.living.push(session);
+        let is_spared = self.users[index(user.0)].is_spared;
+        let with = if is_spared { &mut self.spared } else { &mut self.living };
+        with.push(session);
         session
     }
 

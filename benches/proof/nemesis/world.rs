@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -37,7 +38,8 @@ use crate::{
     },
 };
 
-/// Accounts: few enough that each is hit in several ways.
+/// Accounts: few enough that each is hit in several ways. As many as there are nodes come beside, whom nobody acts
+/// against.
 const USERS: usize = 16;
 
 /// Whom the nodes are to the database: no superuser, whom no limit of connections would hold.
@@ -191,8 +193,9 @@ impl World {
             }
             Err(said)
         };
-        for name in all((0..USERS).map(|i| Box::pin(call(format!("user-{i}"))))).await {
-            tables.add_user(name?);
+        let names = (0..USERS + self.nodes.len()).map(|i| Box::pin(call(format!("user-{i}"))));
+        for (at, name) in all(names).await.into_iter().enumerate() {
+            tables.add_user(name?, at >= USERS);
         }
         Ok(())
     }
@@ -237,9 +240,11 @@ impl World {
         troubles
     }
 
-    /// Kills every process there is, PostgreSQL and Redis too, and starts them all again.
-    pub(super) async fn kill_and_start_everything(&self) -> Result<(), String> {
+    /// Kills every process there is, PostgreSQL and Redis too: PostgreSQL first, in the middle of what the nodes ask of
+    /// it, so that one that had not waited for its commit would have time to say that it is done.
+    pub(super) fn kill_everything(&self) {
         block_in_place(|| {
+            self.server.kill_9();
             for node in &self.nodes {
                 node.kill();
             }
@@ -247,7 +252,12 @@ impl World {
                 redis.primary.stop();
                 redis.replica.stop();
             }
-            self.server.kill_9();
+        });
+    }
+
+    /// Starts it all again, and waits until it is ready.
+    pub(super) async fn start_everything(&self) -> Result<(), String> {
+        block_in_place(|| {
             self.server.resume();
             if let Some(redis) = &self.redis {
                 redis.primary.resume();
@@ -269,14 +279,24 @@ impl World {
     pub(super) async fn lost_rows(&self) -> u64 {
         let mut sum = 0;
         for node in &self.nodes {
-            let door = node.door();
-            let call = self.http.get(format!("http://{}/metrics", door.management)).bearer_auth(door.token);
-            let answer = async { call.send().await?.text().await };
-            let Ok(Ok(text)) = timeout(Duration::from_secs(5), answer).await else { continue };
-            let value = |line: &str| line.strip_prefix("kickout_ledger_lost_rows_total ")?.parse::<u64>().ok();
-            sum += text.lines().find_map(value).unwrap_or(0);
+            sum += self.metric(node, "kickout_ledger_lost_rows_total").await.unwrap_or(0);
         }
         sum
+    }
+
+    /// What a node says of itself.
+    pub(super) async fn metric<N: FromStr>(&self, node: &Node, name: &str) -> Option<N> {
+        let door = node.door();
+        let call = self.http.get(format!("http://{}/metrics", door.management)).bearer_auth(door.token);
+        let answer = async { call.send().await?.text().await };
+        let text = timeout(Duration::from_secs(5), answer).await.ok()?.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// How many connections of the nodes wait for a lock.
+    pub(super) async fn waiting(&self) -> i64 {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND wait_event_type = 'Lock'";
+        postgres::number(&self.url, count).await
     }
 
     /// How many connections the nodes have to their database.

@@ -19,9 +19,13 @@ use crate::{
     support::{
         chaos::Mode,
         postgres::{self, Server},
+        redis::Redis,
         wait::all,
     },
 };
+
+/// With how many connections a node writes.
+const WRITERS: i64 = 4;
 
 const POLICIES: [&str; 8] = [
     "noeviction",
@@ -33,6 +37,12 @@ const POLICIES: [&str; 8] = [
     "volatile-random",
     "volatile-ttl",
 ];
+
+/// A number of a section of what a Redis says of itself.
+fn info(redis: &Redis, section: &str, name: &str) -> Option<u64> {
+    let said = redis.text(&["INFO", section]);
+    said.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':')?.parse().ok())
+}
 
 /// The longest that Redis is made to sleep: our own commands wait 10 s.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
@@ -79,6 +89,11 @@ impl Scene {
             // For a moment it takes no writes yet.
             sleep(Duration::from_millis(100)).await;
             self.redis(|redis| {
+                let written = |redis: &Redis| info(redis, "replication", "master_repl_offset");
+                let (leader, follower) = (written(&redis.primary), written(&redis.replica));
+                if leader <= follower {
+                    self.doubt(format!("the replica has {follower:?} of {leader:?} bytes, and lags behind nothing"));
+                }
                 redis.replica.command(&["REPLICAOF", "NO", "ONE"]);
                 redis.primary.stop();
             });
@@ -109,15 +124,15 @@ impl Scene {
             sleep(lasts / 16).await;
         }
         set("maxmemory-policy", "noeviction");
-        let mut said = String::new();
         self.redis(|redis| {
-            let all = [redis.primary.text(&["INFO", "stats"]), redis.primary.text(&["INFO", "errorstats"])];
-            said = all.concat();
+            // What may be evicted is, and where nothing may, nothing can be written.
+            if info(&redis.primary, "stats", "evicted_keys").unwrap_or(0) == 0 {
+                self.doubt("Redis has evicted nothing".to_owned());
+            }
+            if !redis.primary.text(&["INFO", "errorstats"]).contains("errorstat_OOM") {
+                self.doubt("Redis has refused nothing".to_owned());
+            }
         });
-        let evicted = said.lines().filter_map(|line| line.trim().strip_prefix("evicted_keys:")?.parse::<u64>().ok());
-        if self.is_alone && evicted.sum::<u64>() == 0 && !said.contains("errorstat_OOM") {
-            self.trouble("Redis has evicted nothing, and refused nothing".to_owned());
-        }
     }
 
     pub(super) async fn sends_to_sleep(&self, lasts: Duration) {
@@ -151,15 +166,34 @@ impl Scene {
         self.during(what, Box::pin(take), sleep(lasts), Box::pin(limit(-1))).await;
     }
 
-    /// Somebody holds a lock on all sessions: whoever wants one waits, with a connection in hand.
+    /// Somebody holds a lock on all sessions: whoever wants one waits, with a connection in hand, until each node has
+    /// none left to write with.
     pub(super) async fn locks(&self, lasts: Duration) {
         let held: Mutex<Option<PgConnection>> = Mutex::default();
         let lock = async {
             let statement = "LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE";
             *held.lock().await = Some(postgres::begin(&self.world.url, statement).await);
         };
-        let give_back = async { drop(held.lock().await.take()) };
-        self.during(("sql-pool", &[], SLOW_LEDGER), lock, sleep(lasts), give_back).await;
+        let give_back = async {
+            self.rush.send_replace(false);
+            drop(held.lock().await.take());
+        };
+        let rush = async {
+            self.rush.send_replace(true);
+            let all = WRITERS * i64::from(self.world.shape.nodes);
+            let mut most = 0;
+            let watched = timeout(lasts, async {
+                loop {
+                    most = most.max(self.world.waiting().await);
+                    sleep(Duration::from_millis(100)).await;
+                }
+            });
+            drop(watched.await);
+            if most < all {
+                self.doubt(format!("{most} connections have waited at once, and all that can write are {all}"));
+            }
+        };
+        self.during(("sql-pool", &[], SLOW_LEDGER), lock, Box::pin(rush), give_back).await;
     }
 
     fn postgres(&self, act: impl FnOnce(&Server)) {
