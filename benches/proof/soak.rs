@@ -9,26 +9,33 @@
 //!
 //! Three nodes share PostgreSQL and Redis. People log in, are checked, refresh and leave, with pauses, so that the machine
 //! is not worked to its limit. Access tokens live for ten seconds, so filters rotate all the time; bursts of revocations
-//! make them grow; keys rotate, and are taken back; what has expired is pruned, after a day that is over sooner here than
-//! elsewhere ([`conductor`]). Now and then there is a fault, and after each one descriptors and connections must come back
-//! to what they were.
+//! make them grow; keys rotate by themselves, which a run has to show, and are taken back; what has expired is pruned,
+//! after a day that is over sooner here than elsewhere ([`conductor`]). Now and then there is a fault, and after each one
+//! descriptors and connections must come back to what they were.
 //!
-//! Every answer is checked ([`load`]): an ended token that is accepted anywhere ends the run, and so does a good one that
-//! is refused; "not now" is allowed around faults alone ([`weather`]).
+//! Every answer is checked ([`load`]): an ended token that is accepted anywhere ends the run, and so does one that is
+//! refused for another reason while it has surely not expired, and a good one that is refused; "not now" is allowed
+//! around faults alone ([`weather`]).
 //!
-//! Everything is read once a second ([`readings`]), and [`drift`] says what drifting is. Its verdict is itself tried on
-//! series that are made up, in every run.
+//! Everything is read once a second: processes, their metrics and how long answers take ([`readings`]), PostgreSQL and
+//! Redis ([`stores`]), and whether the machine had other work ([`others`]). [`drift`] says what drifting is. Its verdict is itself tried on series that are made up, in every
+//! run.
 
 mod conductor;
 mod drift;
 mod load;
+mod others;
 mod readings;
 mod report;
+mod stores;
 mod weather;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::AtomicU32},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -68,8 +75,8 @@ pub(crate) struct Options {
     /// Seconds, and no figures.
     #[arg(long)]
     pub(crate) smoke: bool,
-    /// How long, after the start.
-    #[arg(long, default_value_t = 20)]
+    /// How long, after the start: a cycle in each third at least.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(6..))]
     minutes: u64,
     /// What the order of things follows from.
     #[arg(long, default_value_t = 1)]
@@ -118,6 +125,10 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failure> {
 /// Says and keeps what has come of it.
 fn finish(options: &Options, machine: Machine, conductor: &Conductor, length: f64) -> Result<(), Failure> {
     let reader = &conductor.reader;
+    let (keys_over_by_themselves, most_in_the_vault) = {
+        let readings = reader.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        (readings.over_by_themselves, readings.most_in_the_vault)
+    };
     let results = Results {
         machine,
         seed: options.seed,
@@ -126,6 +137,9 @@ fn finish(options: &Options, machine: Machine, conductor: &Conductor, length: f6
         answers: reader.crowd.counts.all().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
         counters: reader.counters(),
         retired_keys: conductor.retired_keys,
+        signing_keys: reader.crowd.signing_keys(),
+        keys_over_by_themselves,
+        most_in_the_vault,
         bursts: conductor.bursts,
         faults: conductor.struck.clone(),
         // In seconds there is nothing to compare.
@@ -165,6 +179,10 @@ async fn start(nodes: usize, seed: u64) -> Result<Conductor, Failure> {
         .set("TOKENS__KEY_ROTATION", "90s")
         // Full within the warm-up.
         .set("TOKENS__VERIFIED_CACHE", "256")
+        // Sessions are new all the time: each would touch two more pages of that limit's table, a node's memory would rise
+        // by its 4 MiB all through the run, and a leak of as much would go unseen. The keys of the other limits, people
+        // and their address, are the same throughout.
+        .set("LIMITS__REFRESHES_PER_SESSION", "0")
         .set("SESSIONS__IDLE", "1m")
         .set("SESSIONS__ABSOLUTE", "2m");
     let cluster = plan.start().await;
@@ -173,12 +191,13 @@ async fn start(nodes: usize, seed: u64) -> Result<Conductor, Failure> {
         name: node.name.clone(),
         net: Net::clone(node),
         process: Arc::new(AtomicU32::new(node.pid())),
-        is_elder: at == 0,
+        is_elder: at + 1 < nodes,
     };
     let probes: Vec<Probe> = cluster.nodes.iter().enumerate().map(probe).collect();
     let crowd = Crowd::new(probes.iter().map(|probe| probe.net.clone()).collect(), Arc::clone(&weather));
-    let readings = Mutex::new(Readings::default());
-    let reader = Arc::new(Reader { probes, database, redis: redis.url(), crowd, readings, lateness: Mutex::default() });
+    let (readings, lateness) = (Mutex::new(Readings::default()), Mutex::default());
+    let (redis_url, taken_back) = (redis.url(), AtomicU64::new(0));
+    let reader = Arc::new(Reader { probes, database, redis: redis_url, crowd, readings, taken_back, lateness });
     let random = Conductor::random(seed);
     let (struck, retired_keys, bursts) = (Vec::new(), 0, 0);
     Ok(Conductor { cluster, server, redis, reader, weather, random, struck, retired_keys, bursts })

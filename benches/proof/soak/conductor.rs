@@ -32,7 +32,7 @@ const RETURN: Duration = Duration::from_mins(1);
 const SPARE: f64 = 4.0;
 
 /// Ids of one burst: three times the filter's capacity here.
-const BURST: usize = 3000;
+pub(crate) const BURST: usize = 3000;
 
 /// What is done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,7 @@ impl Conductor {
         let list = operator::ask(node, &json!({"command": "keys_list"})).await.expect(200).json();
         let signing = list["value"].as_array().into_iter().flatten().find(|key| key["state"] == "signing");
         let kid = signing.and_then(|key| key["kid"].as_str()).ok_or("no key signs")?.to_owned();
+        self.reader.taken_back.fetch_add(1, Ordering::SeqCst);
         operator::act(node, "keys_retire", "kid", &kid).await;
         self.weather.retiring(false);
         self.weather.busy(false);
@@ -147,7 +148,8 @@ impl Conductor {
 
     async fn act(&mut self, fault: Fault) {
         let hold = self.cluster.hold();
-        // The first one is never started again.
+        // Only the last one is ever started again: the others live through the run, with whatever a fault leaves in them.
+        let last = self.cluster.nodes.len() - 1;
         let other = self.random.random_range(1..self.cluster.nodes.len());
         match fault {
             Fault::RedisRestart => {
@@ -156,11 +158,11 @@ impl Conductor {
                 block_in_place(|| self.redis.resume());
             }
             Fault::NodeKill => {
-                self.cluster.node_mut(other).kill_9();
+                self.cluster.node_mut(last).kill_9();
                 sleep(hold / 20).await;
-                self.cluster.node_mut(other).restart().await;
-                let process = self.cluster.node(other).pid();
-                self.reader.probes[other].process.store(process, Ordering::SeqCst);
+                self.cluster.node_mut(last).restart().await;
+                let process = self.cluster.node(last).pid();
+                self.reader.probes[last].process.store(process, Ordering::SeqCst);
             }
             Fault::SqlCut | Fault::SqlBlackHole => {
                 let mode = if fault == Fault::SqlCut { Mode::Cut } else { Mode::BlackHole };

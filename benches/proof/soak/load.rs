@@ -1,7 +1,7 @@
 //! People with browsers: they log in, are checked, refresh, leave, and come again; and all that is answered is checked.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
@@ -35,6 +36,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Ended tokens that are shown again and again.
 const REMEMBERED: usize = 64;
 
+/// Why a token is refused that was ended.
+const ENDED: &str = "urn:kickout:problem:session-ended";
+
 /// On average between two requests of one person.
 const PAUSE: Duration = Duration::from_millis(45);
 
@@ -43,18 +47,31 @@ const PAUSE: Duration = Duration::from_millis(45);
 pub(crate) struct Crowd {
     nodes: Vec<Net>,
     pub(crate) weather: Arc<Weather>,
-    ended: Mutex<VecDeque<String>>,
-    /// Times of checks since they were last taken, in milliseconds.
-    checks: Mutex<Vec<f64>>,
+    ended: Mutex<VecDeque<Ended>>,
+    /// How long each kind of act took since that was last taken, in milliseconds.
+    times: Mutex<BTreeMap<&'static str, Vec<f64>>>,
+    /// The keys that have signed a token, by its header.
+    kids: Mutex<BTreeSet<String>>,
     pub(crate) counts: Counts,
     pub(crate) over: CancellationToken,
+}
+
+/// A token whose end was acknowledged.
+#[derive(Debug, Clone)]
+struct Ended {
+    access: String,
+    /// When it was asked for.
+    since: Duration,
 }
 
 /// What was asked and answered.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) checks: AtomicU64,
+    /// Of a token that had ended and had surely not expired, for that reason.
     pub(crate) denials: AtomicU64,
+    /// Of one that may have expired as well.
+    pub(crate) late_denials: AtomicU64,
     pub(crate) logins: AtomicU64,
     pub(crate) refreshes: AtomicU64,
     pub(crate) logouts: AtomicU64,
@@ -63,11 +80,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn all(&self) -> [(&'static str, u64); 6] {
+    pub(crate) fn all(&self) -> [(&'static str, u64); 7] {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         [
             ("checks of good tokens", of(&self.checks)),
-            ("checks of ended tokens", of(&self.denials)),
+            ("checks of ended tokens that had not expired", of(&self.denials)),
+            ("checks of ended tokens, later", of(&self.late_denials)),
             ("logins", of(&self.logins)),
             ("refreshes", of(&self.refreshes)),
             ("logouts", of(&self.logouts)),
@@ -90,9 +108,9 @@ struct Visit {
 
 impl Crowd {
     pub(crate) fn new(nodes: Vec<Net>, weather: Arc<Weather>) -> Arc<Self> {
-        let (ended, checks) = (Mutex::default(), Mutex::default());
+        let (ended, times, kids) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (counts, over) = (Counts::default(), CancellationToken::new());
-        Arc::new(Self { nodes, weather, ended, checks, counts, over })
+        Arc::new(Self { nodes, weather, ended, times, kids, counts, over })
     }
 
     /// So many people, until it is over.
@@ -108,12 +126,33 @@ impl Crowd {
         tasks
     }
 
-    /// The times of the checks since the last call.
-    pub(crate) fn take_checks(&self) -> Vec<f64> {
-        std::mem::take(&mut *self.checks.lock().unwrap_or_else(PoisonError::into_inner))
+    /// How long each act of this kind took since they were last taken, once there are so many.
+    pub(crate) fn take_times(&self, what: &str, least: usize) -> Vec<f64> {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let enough = times.get_mut(what).filter(|times| times.len() >= least);
+        enough.map(std::mem::take).unwrap_or_default()
     }
 
-    fn remember(&self, token: String) {
+    /// How many keys have signed.
+    pub(crate) fn signing_keys(&self) -> usize {
+        self.kids.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Something began then, and has been done.
+    fn took(&self, what: &'static str, began: Duration) {
+        let took = self.weather.now().saturating_sub(began).as_secs_f64() * 1e3;
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default().push(took);
+    }
+
+    /// What has been opened or refreshed.
+    fn visit(&self, body: &Value, since: Duration) -> Result<Visit, Failure> {
+        let access = text(body, "access_token")?;
+        let kid = kid(&access).ok_or_else(|| format!("a token without a key's name: {body}"))?;
+        self.kids.lock().unwrap_or_else(PoisonError::into_inner).insert(kid);
+        Ok(Visit { access, refresh: text(body, "refresh_token")?, since })
+    }
+
+    fn remember(&self, token: Ended) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.push_back(token);
         if ended.len() > REMEMBERED {
@@ -204,8 +243,9 @@ impl Person {
         let call = self.node().post("/v1/auth/login").json(&body);
         match self.crowd.ask("a login", call, since).await? {
             Some((200, body)) => {
+                self.crowd.took("login", since);
                 add(&self.crowd.counts.logins);
-                Ok(Some(Visit { access: text(&body, "access_token")?, refresh: text(&body, "refresh_token")?, since }))
+                self.crowd.visit(&body, since).map(Some)
             }
             None => Ok(None),
             other => Err(format!("a login: {other:?}").into()),
@@ -218,8 +258,9 @@ impl Person {
         let call = self.node().post("/v1/auth/refresh").json(&json!({"refresh_token": visit.refresh}));
         match self.crowd.ask("a refresh", call, since).await? {
             Some((200, body)) => {
+                self.crowd.took("refresh", since);
                 add(&self.crowd.counts.refreshes);
-                *visit = Visit { access: text(&body, "access_token")?, refresh: text(&body, "refresh_token")?, since };
+                *visit = self.crowd.visit(&body, since)?;
                 Ok(true)
             }
             // What became of it is not known: that session is left to itself.
@@ -232,12 +273,10 @@ impl Person {
         let (weather, began) = (Arc::clone(&self.crowd.weather), self.crowd.weather.now());
         let call = self.node().get("/v1/auth/verify").bearer(&visit.access);
         let answer = self.crowd.ask("a check", call, began).await?;
-        let took = weather.now().saturating_sub(began);
         match answer {
             Some((200, _)) => {
+                self.crowd.took("check", began);
                 add(&self.crowd.counts.checks);
-                let mut checks = self.crowd.checks.lock().unwrap_or_else(PoisonError::into_inner);
-                checks.push(took.as_secs_f64() * 1e3);
             }
             Some((401, body)) if weather.now() < visit.since + SURELY_GOOD && weather.is_judged(visit.since) => {
                 return Err(
@@ -261,13 +300,21 @@ impl Person {
         Ok(true)
     }
 
-    async fn is_refused(&mut self, token: &str) -> Result<(), Failure> {
+    /// While it has surely not expired, and its key was not taken back, it must be refused because it has ended.
+    async fn is_refused(&mut self, token: &Ended) -> Result<(), Failure> {
         let (node, began) = (self.node(), self.crowd.weather.now());
-        let call = node.get("/v1/auth/verify").bearer(token);
-        match self.crowd.ask("a check of an ended token", call, began).await? {
-            Some((401, _)) => add(&self.crowd.counts.denials),
+        let call = node.get("/v1/auth/verify").bearer(&token.access);
+        let answer = self.crowd.ask("a check of an ended token", call, began).await?;
+        let weather = &self.crowd.weather;
+        let is_sure = weather.now() < token.since + SURELY_GOOD && weather.is_judged(token.since);
+        match answer {
+            Some((401, body)) if is_sure && body["type"] == ENDED => add(&self.crowd.counts.denials),
+            Some((401, _)) if !is_sure => add(&self.crowd.counts.late_denials),
             None => {}
-            other => return Err(format!("an ended token: {other:?} at {}", node.public()).into()),
+            other => {
+                let age = began.saturating_sub(token.since);
+                return Err(format!("an ended token, {age:?} old: {other:?} at {}", node.public()).into());
+            }
         }
         Ok(())
     }
@@ -283,9 +330,11 @@ impl Person {
         let call = self.node().post(path).bearer(&visit.access).json(&json!({}));
         match self.crowd.ask("a logout", call, began).await? {
             Some((200, receipt)) if receipt["complete"] == true => {
+                self.crowd.took("logout", began);
                 add(&self.crowd.counts.logouts);
-                self.is_refused(&visit.access).await?;
-                self.crowd.remember(visit.access);
+                let ended = Ended { access: visit.access, since: visit.since };
+                self.is_refused(&ended).await?;
+                self.crowd.remember(ended);
             }
             // It has expired by now, or its key was taken back.
             Some((401, _)) if visit.since + SURELY_GOOD < self.crowd.weather.now() => {}
@@ -295,6 +344,12 @@ impl Person {
         }
         Ok(())
     }
+}
+
+/// The key that a token's header names.
+fn kid(token: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    serde_json::from_slice::<Value>(&header).ok()?["kid"].as_str().map(str::to_owned)
 }
 
 fn text(body: &Value, member: &str) -> Result<String, Failure> {
