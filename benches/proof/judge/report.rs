@@ -139,7 +139,8 @@ fn alone(text: &mut String, results: &Results, figures: &Figures) -> fmt::Result
     let all: u64 = results.episodes.len() as u64;
     let quiet = [NONE, AFTER].into_iter().filter_map(|name| figures.under.get_key_value(name));
     for (name, under) in quiet.chain(named) {
-        let count = if is_quiet(name) { all } else { episodes.get(name.as_str()).copied().unwrap_or(0) };
+        // What is in no plan is done in every episode, at its end.
+        let count = episodes.get(name.as_str()).copied().unwrap_or(all);
         writeln!(
             text,
             "| {} | {count} | {} | {} | {:.0} | {} | {} | {} | {} | {} | {} |",

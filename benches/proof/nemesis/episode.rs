@@ -142,12 +142,13 @@ fn hold(plan: &Plan) -> u64 {
     u64::try_from(plan.shape.hold().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The clients go on until what they have done shows something.
+/// The clients go on until what they have done shows something. A cut that nobody has looked into stays one.
 async fn until_it_shows(least: Shown, is_brief: bool, so_far: impl Fn() -> History) {
     let patience = if is_brief { PATIENCE_IN_BRIEF } else { PATIENCE };
     let since = moment();
     while Duration::from_nanos(moment() - since) < patience {
-        if block_in_place(|| Shown::of(&so_far())).is_enough(least) {
+        let shown = block_in_place(|| Shown::of(&so_far()));
+        if shown.is_enough(Shown { unseen: shown.unseen, ..least }) {
             return;
         }
         sleep(Duration::from_millis(500)).await;
