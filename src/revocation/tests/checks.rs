@@ -15,10 +15,10 @@ use uuid::Uuid;
 use crate::{
     clock::{BootInstant, Clock, Timestamp},
     database::Database,
-    ids::{Generation, KeyId, Seq, SessionId, Subject, TokenId},
+    ids::{Generation, KeyId, LedgerId, Seq, SessionId, Subject, TokenId},
     revocation::{
         Checker, Presented, Target, Verdict,
-        feed::{Batch, Cursor, Row, Tag},
+        feed::{Batch, Cursor, Except, Floor, Row, Tag},
         filter::Settings,
         ledger::Ledger,
         memory::Kind,
@@ -97,5 +97,20 @@ async fn a_check_that_meets_a_renewal_sees_what_it_brought_or_no_lease() {
 fn linger() {
     for _ in 0..100 {
         std::hint::spin_loop();
+    }
+}
+
+/// A rebuild reads rows that are older than what was applied meanwhile.
+#[test]
+fn the_floor_over_everything_never_sinks() {
+    let settings = Settings { capacity: 1000, false_positives: 0.001 };
+    let replica = Replica::new(LedgerId::random(), settings, FAR);
+    let row = |generation| {
+        let floor = Floor { generation: Generation(generation), except: Except::Nothing };
+        Row { target: Target::Everything, floor: Some(floor), until: FAR }
+    };
+    for (read, stands) in [(2, 2), (5, 5), (3, 5), (6, 6)] {
+        replica.published.raise_floor(&[row(read)]);
+        assert_eq!(replica.floor(), Generation(stands));
     }
 }
