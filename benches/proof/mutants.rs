@@ -1,7 +1,7 @@
 //! Rules broken on purpose: each patch of `tests/mutants/` is built in a copy of the tree, and something must notice.
 //!
 //! ```text
-//! cargo bench --profile dev --bench proof -- mutants                                    all; hours on two cores
+//! cargo bench --profile dev --bench proof -- mutants                                    all; an hour or two on two cores
 //! cargo bench --profile dev --bench proof -- mutants --only a,b --into FILE             these again, into older results
 //! cargo bench --profile dev --bench proof -- mutants --report FILE                      the table of results
 //! ```
