@@ -99,6 +99,20 @@ pub(crate) struct Permits {
     pub(crate) moves_clock: bool,
 }
 
+impl Permits {
+    /// Nothing: everything is answered, and soon.
+    pub(crate) const NOTHING: Self = Self {
+        unknown_checks: false,
+        no_answers: false,
+        refused_acts: false,
+        slow_receipts: false,
+        cuts_ledger: false,
+        loses_since: None,
+        ends_everything: false,
+        moves_clock: false,
+    };
+}
+
 /// A user, a session, an access token, a refresh token: numbers within a history, given when the answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

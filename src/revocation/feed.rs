@@ -126,7 +126,7 @@ impl Batch {
     /// Whether the history that this batch is of has stood there, by what the batch says: it ends there, or comes next.
     #[must_use]
     pub fn has_stood_at(&self, at: Cursor) -> bool {
-        self.cursor == at || (self.cursor.seq.0 == at.seq.0 + 1 && self.prev == at.tag)
+        self.cursor == at || self.link(self.ledger, at) == Link::Next
     }
 }
 

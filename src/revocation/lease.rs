@@ -143,6 +143,14 @@ macro_rules! follows {
 }
 pub(crate) use follows;
 
+/// The same for a node that may have read nothing yet: it is at 0 of both, and knows of no other history.
+macro_rules! follows_if_any {
+    ($seq:literal, $tag:literal) => {
+        concat!("((", $seq, " = 0 AND ", $tag, " = 0) OR ", $crate::revocation::lease::follows!($seq, $tag), ")")
+    };
+}
+pub(crate) use follows_if_any;
+
 impl Nodes {
     /// Nodes in this database.
     #[must_use]

@@ -499,8 +499,8 @@ impl Ledger {
     /// another one has replaced.
     pub async fn cause(&self, presented: &Presented, applied: Cursor) -> Result<Option<Cause>, DatabaseError> {
         let rows = sql(concat!(
-            "SELECT h.ledger, CASE WHEN ($5 = 0 AND $6 = 0) OR ",
-            lease::follows!("$5", "$6"),
+            "SELECT h.ledger, CASE WHEN ",
+            lease::follows_if_any!("$5", "$6"),
             " THEN h.seq ELSE -1 END AS knows, h.floor AS head_floor, r.kind, r.floor, r.except_sid FROM head h
              LEFT JOIN revocations r ON (r.kind = 1 AND r.id = $1) OR (r.kind = 2 AND r.id = $2)
                                      OR (r.kind = 3 AND r.id = $3) OR (r.kind = 5 AND r.id = $4)"

@@ -25,7 +25,7 @@ use crate::{
 /// that has read nothing yet, which is at 0 of both, knows no other.
 macro_rules! knows {
     () => {
-        concat!("CASE WHEN ($2 = 0 AND $3 = 0) OR ", lease::follows!("$2", "$3"), " THEN h.seq + 1 ELSE 0 END AS knows")
+        concat!("CASE WHEN ", lease::follows_if_any!("$2", "$3"), " THEN h.seq + 1 ELSE 0 END AS knows")
     };
 }
 

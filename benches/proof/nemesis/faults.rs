@@ -74,18 +74,6 @@ const CLOCK_SEEN: Duration = Duration::from_secs(10);
 /// The last of all faults, in each episode.
 pub(super) const EVERYTHING: &str = "kill-everything";
 
-/// Nothing: everything is answered, and soon.
-const NOTHING: Permits = Permits {
-    unknown_checks: false,
-    no_answers: false,
-    refused_acts: false,
-    slow_receipts: false,
-    cuts_ledger: false,
-    loses_since: None,
-    ends_everything: false,
-    moves_clock: false,
-};
-
 impl Scene {
     pub(super) fn new(world: Arc<World>, wall: Option<Wall>, plan: &Plan) -> Self {
         let is_alone = plan.faults.len() == 1;
@@ -275,8 +263,8 @@ impl Scene {
             Form::Delay => Mode::Delay(Duration::from_millis(50)),
         };
         let permits = match (store, form) {
-            (Store::Redis, _) => NOTHING,
-            (_, Form::Delay) => Permits { slow_receipts: true, ..NOTHING },
+            (Store::Redis, _) => Permits::NOTHING,
+            (_, Form::Delay) => Permits { slow_receipts: true, ..Permits::NOTHING },
             (_, Form::Drip) => SLOW_LEDGER,
             _ => NO_LEDGER,
         };
@@ -324,7 +312,7 @@ impl Scene {
         for &seconds in seconds {
             // PostgreSQL times its own limits by the wall clock: one that runs while it is moved is over at once, and ends
             // whatever transaction it was for.
-            let permits = Permits { moves_clock: is_ledger, refused_acts: is_ledger, ..NOTHING };
+            let permits = Permits { moves_clock: is_ledger, refused_acts: is_ledger, ..Permits::NOTHING };
             let what = (&*planned.kind.to_string(), &*planned.victims, permits);
             self.during(what, moves(seconds), sleep(planned.lasts), moves(0)).await;
         }
@@ -378,6 +366,6 @@ impl Scene {
         };
         let end = Instant::now() + lowered + lowered / 2;
         let lasts = tokio::time::sleep_until(end);
-        self.during((&name, &[], NOTHING), restarts, lasts, std::future::ready(())).await;
+        self.during((&name, &[], Permits::NOTHING), restarts, lasts, std::future::ready(())).await;
     }
 }

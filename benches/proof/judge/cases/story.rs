@@ -89,18 +89,7 @@ pub(super) const fn begun_anew(since: u64) -> Permits {
 }
 
 /// What a clock of the ledger permits that was moved.
-pub(super) const CLOCK: Permits = Permits { moves_clock: true, refused_acts: true, ..NOTHING };
-
-const NOTHING: Permits = Permits {
-    unknown_checks: false,
-    no_answers: false,
-    refused_acts: false,
-    slow_receipts: false,
-    cuts_ledger: false,
-    loses_since: None,
-    ends_everything: false,
-    moves_clock: false,
-};
+pub(super) const CLOCK: Permits = Permits { moves_clock: true, refused_acts: true, ..Permits::NOTHING };
 
 /// What a restore permits that goes back to this moment.
 pub(super) const fn restored(since: u64) -> Permits {

@@ -9,7 +9,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{AWAY, NO_LEDGER, NOTHING, SLOW_LEDGER, Scene};
+use super::{AWAY, NO_LEDGER, SLOW_LEDGER, Scene};
 use crate::{
     history::Permits,
     nemesis::{
@@ -63,13 +63,13 @@ impl Scene {
             }
         });
         let on = async { drop(on.await) };
-        self.during(("redis-flush", &[], NOTHING), async { flush() }, on, std::future::ready(())).await;
+        self.during(("redis-flush", &[], Permits::NOTHING), async { flush() }, on, std::future::ready(())).await;
     }
 
     pub(super) async fn empties(&self, lasts: Duration) {
         let stop = async { self.redis(|redis| redis.primary.stop()) };
         let resume = async { self.redis(|redis| redis.primary.resume()) };
-        self.during(("redis-empty", &[], NOTHING), stop, sleep(lasts), resume).await;
+        self.during(("redis-empty", &[], Permits::NOTHING), stop, sleep(lasts), resume).await;
     }
 
     fn leads_to(&self, which: impl Fn(&Replicated) -> u16) {
@@ -104,7 +104,7 @@ impl Scene {
             redis.link.set(Mode::Pass);
             self.redis(Replicated::follow);
         };
-        self.during(("redis-failover", &[], NOTHING), over, sleep(lasts), back).await;
+        self.during(("redis-failover", &[], Permits::NOTHING), over, sleep(lasts), back).await;
     }
 
     pub(super) async fn evicts(&self, lasts: Duration) {
@@ -119,7 +119,7 @@ impl Scene {
                 set("maxmemory", "100kb");
             };
             let heal = async { set("maxmemory", "0") };
-            self.during(("redis-evict", &[], NOTHING), begin, sleep(lasts / 8), heal).await;
+            self.during(("redis-evict", &[], Permits::NOTHING), begin, sleep(lasts / 8), heal).await;
             // Something is to be there that the next one can evict.
             sleep(lasts / 16).await;
         }
@@ -145,7 +145,7 @@ impl Scene {
                 });
             });
         };
-        self.during(("redis-sleep", &[], NOTHING), std::future::ready(()), nap, std::future::ready(())).await;
+        self.during(("redis-sleep", &[], Permits::NOTHING), std::future::ready(()), nap, std::future::ready(())).await;
     }
 
     /// PostgreSQL has no connection left for the nodes, and ends those that they have.
